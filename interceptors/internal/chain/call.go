@@ -1,0 +1,233 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/grpcguard/grpcguard/identity"
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/policy"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// Kind is how many messages pass each way.
+type Kind uint8
+
+// The four kinds of a call.
+const (
+	KindUnknown Kind = iota
+	KindUnary
+	KindClientStream
+	KindServerStream
+	KindBidiStream
+)
+
+func kindOf(clientStreams, serverStreams bool) Kind {
+	switch {
+	case clientStreams && serverStreams:
+		return KindBidiStream
+	case clientStreams:
+		return KindClientStream
+	case serverStreams:
+		return KindServerStream
+	}
+	return KindUnary
+}
+
+// String returns the kind as records have it.
+func (k Kind) String() string {
+	return [...]string{"", "unary", "client_stream", "server_stream", "bidi_stream"}[k]
+}
+
+// Call is all that the stages know of one call. It is also the call's context, which spares a context.WithValue: its Value
+// method answers for the Call and leaves all else to the context that it wraps. For that reason a Call is never reused; a
+// handler's goroutines may hold on to it.
+type Call struct {
+	context.Context
+
+	// Method is the full method. On a server it is what the caller sent, until Rule is known.
+	Method string
+	// Start is when the call began, the one reading of the clock that all stages share.
+	Start time.Time
+	// Peer is the other end of the connection; on a client nil.
+	Peer *peer.Peer
+	// Caller is who calls; nil on a client, and on a server when nobody knows.
+	Caller *identity.Caller
+	// Callee is, on a client, the name that the connection is pinned to.
+	Callee string
+	// Rule is the method's rule; nil if there is none.
+	Rule *policy.Rule
+	// Decision is what the policy said; nil if it was not asked.
+	Decision *policy.Decision
+	// Span is the span of the call, nil without tracing.
+	Span trace.Span
+	// Kind is how many messages pass each way.
+	Kind Kind
+
+	// Result is how the call ended. It is set before the End hooks run.
+	Result Result
+
+	refusal        atomic.Pointer[refused]
+	received, sent atomic.Uint64
+	state          atomic.Uint32
+	tagged         atomic.Bool
+	unwatch        func() bool
+	cancel         context.CancelFunc
+}
+
+// Result is how a call ended.
+type Result struct {
+	Outcome audit.Outcome
+	Code    codes.Code
+	// Stage, Reason and Detail say what went wrong; Stage is empty where grpcguard refused nothing.
+	Stage, Reason, Detail string
+	Duration              time.Duration
+}
+
+// Received and Sent count the messages that passed so far.
+func (c *Call) Received() uint64 { return c.received.Load() }
+
+// Sent counts the messages that were sent so far.
+func (c *Call) Sent() uint64 { return c.sent.Load() }
+
+type callKey struct{}
+
+// Value makes the Call findable in every context below it.
+func (c *Call) Value(key any) any {
+	if _, ok := key.(callKey); ok {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// FromContext returns the innermost call that ctx belongs to, nil if there is none.
+func FromContext(ctx context.Context) *Call {
+	c, _ := ctx.Value(callKey{}).(*Call)
+	return c
+}
+
+// EndAt bounds the call by a deadline of its own, with a cause that [context.Cause] then returns. For Admit hooks.
+func (c *Call) EndAt(deadline time.Time, cause error) {
+	ctx, cancel := context.WithDeadlineCause(c.Context, deadline, cause)
+	c.Context = ctx
+	if before := c.cancel; before != nil {
+		c.cancel = func() { cancel(); before() }
+		return
+	}
+	c.cancel = cancel
+}
+
+// RefusalCause is a cause for [Call.EndAt] that ends the call as if the named stage had refused it.
+type RefusalCause struct {
+	Stage   string
+	Refusal *Refusal
+}
+
+// Error returns the refusal's reason.
+func (r *RefusalCause) Error() string { return r.Refusal.reason }
+
+// refuse makes r the call's refusal. The first one stands: on a stream two directions can be refused at once.
+func (c *Call) refuse(stage string, r *Refusal) *Refusal {
+	c.refusal.CompareAndSwap(nil, &refused{r, stage})
+	return c.refusal.Load().Refusal
+}
+
+// refusedBy returns the refusal that the call ends with, including one that came as the cause of its cancelled context.
+func (c *Call) refusedBy(err error) *refused {
+	if r := c.refusal.Load(); r != nil {
+		return r
+	}
+	if err == nil || c.Err() == nil {
+		return nil
+	}
+	var cause *RefusalCause
+	if errors.As(context.Cause(c), &cause) {
+		c.refuse(cause.Stage, cause.Refusal)
+		return c.refusal.Load()
+	}
+	return nil
+}
+
+// A call is open until an interceptor takes it or until it ends before one did. Whichever comes first writes its record.
+const (
+	stateOpen = iota
+	stateTaken
+	stateEnded
+)
+
+func (c *Call) take() bool {
+	taken := c.state.CompareAndSwap(stateOpen, stateTaken)
+	if taken && c.unwatch != nil {
+		c.unwatch()
+	}
+	return taken
+}
+
+func (c *Call) end() bool { return c.state.CompareAndSwap(stateOpen, stateEnded) }
+
+// conclude turns what the handler, the callee or a stage left behind into the call's Result, and into the error that the
+// other side gets. A refusal wins over whatever the program made of it, so that no handler can overrule a stage by ignoring
+// an error.
+func (c *Call) conclude(err error, p *panicked) error {
+	res := &c.Result
+	res.Duration = time.Since(c.Start)
+	switch r := c.refusedBy(err); {
+	case p != nil:
+		res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()
+		return errPanicked
+	case r != nil:
+		res.Outcome, res.Code = audit.OutcomeDenied, r.status.Code()
+		res.Stage, res.Reason, res.Detail = r.stage, r.reason, r.detail
+		return r.err
+	case err == nil:
+		res.Outcome, res.Code = audit.OutcomeOK, codes.OK
+		return nil
+	default:
+		res.Outcome, res.Detail = audit.OutcomeFailed, err.Error()
+		err = onTheWire(err)
+		res.Code = status.Code(err)
+		return err
+	}
+}
+
+// onTheWire keeps the status that a handler made on purpose. The text of any other error, and what was wrapped around a
+// status on its way, belongs to the inside, and gRPC would send it along.
+func onTheWire(err error) error {
+	var s interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &s) {
+		if s.GRPCStatus().Code() == codes.OK {
+			return errUnknown
+		}
+		return s.GRPCStatus().Err()
+	}
+	if code := status.FromContextError(err).Code(); code != codes.Unknown {
+		return status.Error(code, code.String())
+	}
+	return errUnknown
+}
+
+var (
+	errUnknown  = status.Error(codes.Unknown, "the call failed")
+	errPanicked = status.Error(codes.Internal, "internal error")
+	errGone     = status.Error(codes.Canceled, "the call has ended")
+	errUnkept   = status.Error(codes.Unavailable, "the outcome could not be recorded")
+)
+
+// panicked is a panic that was caught, with the stack it came from.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) String() string {
+	if p.value == nil {
+		return "the handler left its goroutine without returning"
+	}
+	return fmt.Sprintf("panic: %v\n%s", p.value, p.stack)
+}

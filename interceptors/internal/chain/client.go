@@ -1,0 +1,106 @@
+package chain
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// Client runs the stages of a client's calls.
+type Client struct {
+	stages  stages
+	callee  string
+	onError func(error)
+}
+
+// NewClient returns a chain of stages, outermost first, for connections that are pinned to callee. Errors of End hooks whose
+// call has ended with an error already go to onError.
+func NewClient(callee string, onError func(error), all ...Stage) *Client {
+	return &Client{stages: newStages(all), callee: callee, onError: onError}
+}
+
+// start makes the Call and runs the hooks that come before the first message.
+func (cl *Client) start(ctx context.Context, method string, kind Kind) (*Call, *Refusal) {
+	c := &Call{Context: ctx, Method: method, Start: time.Now(), Kind: kind, Callee: cl.callee}
+	r := cl.stages.runAdmit(c)
+	if r == nil {
+		r = cl.stages.runBegin(c, c)
+	}
+	return c, r
+}
+
+// finish ends a call, and withholds a good answer that cannot be recorded.
+func (cl *Client) finish(c *Call, err error, p *panicked) error {
+	passed := err
+	if err = c.conclude(err, p); c.refusal.Load() == nil && p == nil {
+		// What the callee said is for the program to read as it is.
+		err = passed
+	}
+	if unkept := cl.stages.runEnd(c, c); unkept != nil {
+		if err == nil {
+			return errUnkept
+		}
+		cl.onError(unkept)
+	}
+	return err
+}
+
+// Unary is the client's unary interceptor.
+func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
+	c, r := cl.start(ctx, method, KindUnary)
+	if r == nil {
+		r = cl.stages.runSend(c, c, req)
+	}
+	returned := false
+	defer func() {
+		var p *panicked
+		if !returned {
+			p = &panicked{value: recover(), stack: debug.Stack()}
+		}
+		if err = cl.finish(c, err, p); err != nil {
+			// A reply that was refused must not be used by a program that looks at it before the error.
+			if m, ok := reply.(proto.Message); ok {
+				proto.Reset(m)
+			}
+		}
+	}()
+	if r != nil {
+		returned = true
+		return r.err
+	}
+	c.sent.Add(1)
+	if err = invoke(c, method, req, reply, cc, opts...); err == nil {
+		if r := cl.stages.runReceive(c, c, reply); r != nil {
+			err = r.err
+		}
+	}
+	returned = true
+	return err
+}
+
+// Stream is the client's stream interceptor, for all three kinds of stream.
+func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	// The stream is ours to cancel, so that a message that is refused ends it at the other side too.
+	ctx, cancel := context.WithCancel(ctx)
+	c, r := cl.start(ctx, method, kindOf(desc.ClientStreams, desc.ServerStreams))
+	if inner := c.cancel; inner != nil {
+		c.cancel = func() { inner(); cancel() }
+	} else {
+		c.cancel = cancel
+	}
+	if r != nil {
+		return nil, cl.finish(c, r.err, nil)
+	}
+	cs, err := open(c, desc, cc, method, opts...)
+	if err != nil {
+		return nil, cl.finish(c, err, nil)
+	}
+	s := &clientStream{ClientStream: cs, chain: cl, call: c, answersOnce: !desc.ServerStreams}
+	// A program may walk away from a stream by cancelling its context, and never look at it again.
+	// Its own context is watched, not the stream's, which gRPC cancels on a good end as well.
+	c.unwatch = context.AfterFunc(c.Context, func() { _ = s.finishOnce(c.Err()) })
+	return s, nil
+}

@@ -1,0 +1,71 @@
+package chain
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// clientStream passes each message of a stream through the stages, and ends the call once the stream has ended: with the
+// status that RecvMsg returns, with a refusal, or when its context does.
+type clientStream struct {
+	grpc.ClientStream
+
+	chain       *Client
+	call        *Call
+	answersOnce bool // the server sends one message, so receiving it is the end
+
+	once sync.Once
+	err  error
+}
+
+func (s *clientStream) finish(err error) error {
+	s.call.unwatch()
+	return s.finishOnce(err)
+}
+
+func (s *clientStream) finishOnce(err error) error {
+	s.once.Do(func() { s.err = s.chain.finish(s.call, err, nil) })
+	return s.err
+}
+
+func (s *clientStream) SendMsg(m any) error {
+	if r := s.chain.stages.runSend(s.call, s.call, m); r != nil {
+		return s.finish(r.err)
+	}
+	// An io.EOF here says that the stream has ended, and that RecvMsg knows how.
+	if err := s.ClientStream.SendMsg(m); err != nil {
+		return err
+	}
+	s.call.sent.Add(1)
+	return nil
+}
+
+func (s *clientStream) RecvMsg(m any) error {
+	if r := s.call.refusal.Load(); r != nil {
+		return s.finish(r.err)
+	}
+	err := s.ClientStream.RecvMsg(m)
+	switch {
+	case errors.Is(err, io.EOF):
+		if err := s.finish(nil); err != nil {
+			return err
+		}
+		return io.EOF
+	case err != nil:
+		return s.finish(err)
+	}
+	if r := s.chain.stages.runReceive(s.call, s.call, m); r != nil {
+		if m, ok := m.(proto.Message); ok {
+			proto.Reset(m)
+		}
+		return s.finish(r.err)
+	}
+	if s.answersOnce {
+		return s.finish(nil)
+	}
+	return nil
+}

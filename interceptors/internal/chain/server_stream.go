@@ -1,0 +1,45 @@
+package chain
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+)
+
+// serverStream passes each message of a stream through the stages. Once one is refused, nothing passes any more, either way.
+type serverStream struct {
+	grpc.ServerStream
+
+	ctx    context.Context
+	call   *Call
+	stages *stages
+}
+
+func (s *serverStream) Context() context.Context { return s.ctx }
+
+func (s *serverStream) RecvMsg(m any) error {
+	if r := s.call.refusal.Load(); r != nil {
+		return r.err
+	}
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if r := s.stages.runReceive(s.ctx, s.call, m); r != nil {
+		return r.err
+	}
+	return nil
+}
+
+func (s *serverStream) SendMsg(m any) error {
+	if r := s.call.refusal.Load(); r != nil {
+		return r.err
+	}
+	if r := s.stages.runSend(s.ctx, s.call, m); r != nil {
+		return r.err
+	}
+	if err := s.ServerStream.SendMsg(m); err != nil {
+		return err
+	}
+	s.call.sent.Add(1)
+	return nil
+}

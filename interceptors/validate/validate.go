@@ -1,0 +1,97 @@
+// Package validate checks messages against their protovalidate rules, and says what is wrong with one in a way that is safe to
+// send to whoever sent it: which field, which rule, and nothing of the values.
+package validate
+
+import (
+	"errors"
+	"fmt"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// Validator checks messages of the types that it was compiled for. It is safe for concurrent use.
+type Validator struct {
+	rules protovalidate.Validator
+	types map[protoreflect.FullName]bool
+	texts texts
+}
+
+// New compiles the rules of the given message types and of all that they contain, so that a rule which cannot be compiled is
+// an error now and not at the first message.
+func New(types ...protoreflect.MessageDescriptor) (*Validator, error) {
+	all := transitive(types)
+	rules, err := protovalidate.New(protovalidate.WithMessageDescriptors(all...), protovalidate.WithDisableLazy())
+	if err != nil {
+		return nil, fmt.Errorf("validate: %w", err)
+	}
+	v := &Validator{rules: rules, types: make(map[protoreflect.FullName]bool, len(types)), texts: make(texts)}
+	var errs []error
+	for _, t := range all {
+		// An empty message of each type brings the compilation errors of that type to light.
+		var broken *protovalidate.CompilationError
+		if err := rules.Validate(dynamicpb.NewMessage(t)); errors.As(err, &broken) {
+			errs = append(errs, fmt.Errorf("validate: %s: message %s: %w", t.ParentFile().Path(), t.FullName(), err))
+		}
+		v.texts.collect(t)
+	}
+	for _, t := range types {
+		v.types[t.FullName()] = true
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// maxDetailed is the largest message of which all violations are reported. Of a larger one it is the first alone: a list of a
+// million wrong items must not cost a million violations.
+const maxDetailed = 64 << 10
+
+// Check returns nil if msg keeps its rules, a [*Violations] if it breaks some, and any other error if that cannot be decided:
+// the message is of a type that the Validator was not compiled for, or a rule cannot be evaluated on it.
+func (v *Validator) Check(msg proto.Message) error {
+	if name := msg.ProtoReflect().Descriptor().FullName(); !v.types[name] {
+		return fmt.Errorf("validate: no rules were compiled for %s", name)
+	}
+	err := v.rules.Validate(msg, protovalidate.WithFailFast())
+	if err == nil {
+		return nil
+	}
+	if proto.Size(msg) <= maxDetailed {
+		if err = v.rules.Validate(msg); err == nil {
+			// A rule over the time of day can change its mind between the two.
+			return nil
+		}
+	}
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		return fmt.Errorf("validate: %w", err)
+	}
+	return v.texts.violations(invalid)
+}
+
+// transitive returns types and every message type that a field of theirs can hold, each once, in the order they are met.
+func transitive(types []protoreflect.MessageDescriptor) []protoreflect.MessageDescriptor {
+	seen := make(map[protoreflect.FullName]bool)
+	var all []protoreflect.MessageDescriptor
+	var visit func(protoreflect.MessageDescriptor)
+	visit = func(t protoreflect.MessageDescriptor) {
+		if seen[t.FullName()] {
+			return
+		}
+		seen[t.FullName()] = true
+		all = append(all, t)
+		for i := range t.Fields().Len() {
+			if m := t.Fields().Get(i).Message(); m != nil {
+				visit(m)
+			}
+		}
+	}
+	for _, t := range types {
+		visit(t)
+	}
+	return all
+}
