@@ -1,0 +1,49 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// hashPolicy hashes what a policy allows and denies, in one fixed order, and nothing of where or how it is written. Every part
+// is preceded by its length, so that no two policies can be written the same.
+func hashPolicy(p *Policy, denied []string) string {
+	h := sha256.New()
+	part(h, "grpcguard policy 1")
+	part(h, strings.Join(sorted(denied), "\n"))
+	for r := range p.Rules() {
+		part(h, r.method)
+		part(h, fmt.Sprint(r.ClientStreams(), r.ServerStreams(), r.maxDeadline.Nanoseconds(), r.maxRequest, r.maxResponse, r.otherwise.Reason))
+		part(h, r.denied.canonical())
+		part(h, r.callers.canonical())
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func part(h hash.Hash, s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }
+
+func sorted(s []string) []string {
+	s = slices.Clone(s)
+	slices.Sort(s)
+	return s
+}
+
+// canonical lists a set in an order that does not depend on how it was declared: it is a set.
+func (s *callerSet) canonical() string {
+	ids := slices.Collect(maps.Keys(s.ids))
+	texts := make([]string, 0, len(ids)+len(s.patterns))
+	for _, id := range ids {
+		texts = append(texts, spiffeid.ID.String(id))
+	}
+	for _, p := range s.patterns {
+		texts = append(texts, p.pattern.String())
+	}
+	return strings.Join(sorted(texts), "\n")
+}

@@ -1,0 +1,76 @@
+package policy
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// merged is a method's rule before its callers are looked up.
+type merged struct {
+	callers []written
+	denied  []written
+	closed  *place // where it says nobody
+	at      *place // where callers are declared
+
+	maxDeadline time.Duration
+	maxRequest  int
+	maxResponse int
+}
+
+// written is one entry of callers or denied_callers.
+type written struct {
+	text string
+	at   place
+}
+
+// merge lays the rules over each other, the later over the earlier; denied_callers add up.
+func merge(rules []declared) merged {
+	m := merged{maxDeadline: DefaultMaxDeadline, maxRequest: DefaultMaxMessageBytes, maxResponse: DefaultMaxMessageBytes}
+	for _, d := range rules {
+		if callers := d.rule.GetCallers(); len(callers) > 0 {
+			at := d.at("callers")
+			m.callers, m.at, m.closed = entries(callers, d, "callers"), &at, nil
+		} else if d.rule.GetNobody() {
+			at := d.at("nobody")
+			m.callers, m.at, m.closed = nil, nil, &at
+		}
+		m.denied = append(m.denied, entries(d.rule.GetDeniedCallers(), d, "denied_callers")...)
+		if d.rule.MaxDeadline != nil {
+			m.maxDeadline = d.rule.GetMaxDeadline().AsDuration()
+		}
+		if d.rule.MaxRequestBytes != nil {
+			m.maxRequest = int(d.rule.GetMaxRequestBytes())
+		}
+		if d.rule.MaxResponseBytes != nil {
+			m.maxResponse = int(d.rule.GetMaxResponseBytes())
+		}
+	}
+	return m
+}
+
+func entries(texts []string, d declared, field string) []written {
+	list := make([]written, len(texts))
+	for i, text := range texts {
+		list[i] = written{text, d.at(field, i)}
+	}
+	return list
+}
+
+// compileMethod returns the rule of a method, nil if nothing says who may call it.
+func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rule {
+	denied := c.resolve(m.denied)
+	callers := c.resolve(m.callers)
+	c.refuseUnreachable(callers, denied)
+	if m.at == nil && m.closed == nil {
+		return nil
+	}
+	return &Rule{
+		access:      c.share(m, callers, denied),
+		method:      fullMethod(d),
+		descriptor:  d,
+		maxDeadline: m.maxDeadline,
+		maxRequest:  m.maxRequest,
+		maxResponse: m.maxResponse,
+	}
+}
