@@ -10,6 +10,7 @@ import (
 	"buf.build/go/protovalidate"
 	"buf.build/go/protoyaml"
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
 
 	grpcguardv1 "github.com/grpcguard/grpcguard/proto/grpcguard/v1"
 )
@@ -60,7 +61,7 @@ func ParseFile(name string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := (protoyaml.UnmarshalOptions{Path: name, Validator: validator}).Unmarshal(data, f.proto); err != nil {
+	if err := (protoyaml.UnmarshalOptions{Path: name, Validator: plainValidator{validator}}).Unmarshal(data, f.proto); err != nil {
 		var found problems
 		for _, one := range split(err) {
 			found = append(found, f.readable(one))
@@ -74,6 +75,11 @@ func ParseFile(name string, data []byte) (*File, error) {
 var schemaRules = sync.OnceValues(func() (protovalidate.Validator, error) {
 	return protovalidate.New(protovalidate.WithMessages(&grpcguardv1.PolicyFile{}, &grpcguardv1.Rule{}), protovalidate.WithDisableLazy())
 })
+
+// plainValidator is a protovalidate.Validator in the form that protoyaml takes.
+type plainValidator struct{ rules protovalidate.Validator }
+
+func (v plainValidator) Validate(m proto.Message) error { return v.rules.Validate(m) }
 
 // split takes joined errors apart.
 func split(err error) []error {
