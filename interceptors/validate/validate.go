@@ -15,19 +15,35 @@ import (
 // Validator checks messages of the types that it was compiled for. It is safe for concurrent use.
 type Validator struct {
 	rules protovalidate.Validator
-	types map[protoreflect.FullName]bool
+	types map[protoreflect.FullName]bool // nil: any
 	texts texts
 }
 
 // New compiles the rules of the given message types and of all that they contain, so that a rule which cannot be compiled is
 // an error now and not at the first message.
 func New(types ...protoreflect.MessageDescriptor) (*Validator, error) {
+	v, err := compile(types, protovalidate.WithDisableLazy())
+	if err != nil {
+		return nil, err
+	}
+	v.types = make(map[protoreflect.FullName]bool, len(types))
+	for _, t := range types {
+		v.types[t.FullName()] = true
+	}
+	return v, nil
+}
+
+// NewLazy is [New] for programs that meet types which they cannot list: the rules of any other type are compiled when its first
+// message is checked. What then cannot be compiled cannot be checked, and is an error.
+func NewLazy(types ...protoreflect.MessageDescriptor) (*Validator, error) { return compile(types) }
+
+func compile(types []protoreflect.MessageDescriptor, opts ...protovalidate.ValidatorOption) (*Validator, error) {
 	all := transitive(types)
-	rules, err := protovalidate.New(protovalidate.WithMessageDescriptors(all...), protovalidate.WithDisableLazy())
+	rules, err := protovalidate.New(append(opts, protovalidate.WithMessageDescriptors(all...))...)
 	if err != nil {
 		return nil, fmt.Errorf("validate: %w", err)
 	}
-	v := &Validator{rules: rules, types: make(map[protoreflect.FullName]bool, len(types)), texts: make(texts)}
+	v := &Validator{rules: rules, texts: make(texts)}
 	var errs []error
 	for _, t := range all {
 		// An empty message of each type brings the compilation errors of that type to light.
@@ -37,13 +53,7 @@ func New(types ...protoreflect.MessageDescriptor) (*Validator, error) {
 		}
 		v.texts.collect(t)
 	}
-	for _, t := range types {
-		v.types[t.FullName()] = true
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return v, nil
+	return v, errors.Join(errs...)
 }
 
 // maxDetailed is the largest message of which all violations are reported. Of a larger one it is the first alone: a list of a
@@ -53,7 +63,7 @@ const maxDetailed = 64 << 10
 // Check returns nil if msg keeps its rules, a [*Violations] if it breaks some, and any other error if that cannot be decided:
 // the message is of a type that the Validator was not compiled for, or a rule cannot be evaluated on it.
 func (v *Validator) Check(msg proto.Message) error {
-	if name := msg.ProtoReflect().Descriptor().FullName(); !v.types[name] {
+	if name := msg.ProtoReflect().Descriptor().FullName(); v.types != nil && !v.types[name] {
 		return fmt.Errorf("validate: no rules were compiled for %s", name)
 	}
 	err := v.rules.Validate(msg, protovalidate.WithFailFast())

@@ -65,8 +65,6 @@ type Call struct {
 	Rule *policy.Rule
 	// Decision is what the policy said; nil if it was not asked.
 	Decision *policy.Decision
-	// Span is the span of the call, nil without tracing.
-	Span trace.Span
 	// Kind is how many messages pass each way.
 	Kind Kind
 
@@ -77,6 +75,7 @@ type Call struct {
 	received, sent atomic.Uint64
 	state          atomic.Uint32
 	tagged         atomic.Bool
+	span           atomic.Pointer[trace.SpanContext]
 	unwatch        func() bool
 	cancel         context.CancelFunc
 }
@@ -95,6 +94,21 @@ func (c *Call) Received() uint64 { return c.received.Load() }
 
 // Sent counts the messages that were sent so far.
 func (c *Call) Sent() uint64 { return c.sent.Load() }
+
+// SpanContext returns the span that belongs to the call: the one in ctx, the context of a hook, or the one that was set.
+func (c *Call) SpanContext(ctx context.Context) trace.SpanContext {
+	if sc := c.span.Load(); sc != nil {
+		return *sc
+	}
+	return trace.SpanContextFromContext(ctx)
+}
+
+// SetSpanContext says which span belongs to the call where the contexts of its hooks do not know: on a client gRPC makes it
+// below the interceptors.
+func (c *Call) SetSpanContext(sc trace.SpanContext) { c.span.Store(&sc) }
+
+// Tag marks a call that gRPC's stats handler has met, and which it will therefore tell the end of.
+func (c *Call) Tag() { c.tagged.Store(true) }
 
 type callKey struct{}
 

@@ -1,0 +1,157 @@
+package interceptors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/grpcguard/grpcguard/identity"
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
+	"github.com/grpcguard/grpcguard/interceptors/validate"
+	"github.com/grpcguard/grpcguard/policy"
+)
+
+// Server guards the services of one gRPC server. It is safe for concurrent use, and may guard several servers.
+type Server struct {
+	policy      *policy.Policy
+	chain       *chain.Server
+	credentials credentials.TransportCredentials
+	telemetry   Telemetry
+	limits      sizeStage
+	age         time.Duration
+}
+
+// NewServer returns a guard that enforces p, presents the X509-SVID of source, and writes a record of every call to sink.
+//
+// It fails if source has no X509-SVID: a server without an identity does not start. It fails if a message that a rule's
+// method receives or sends has a protovalidate rule that cannot be compiled.
+func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts ...ServerOption) (*Server, error) {
+	cfg := serverConfig{onSinkError: otel.Handle}
+	for i, opt := range opts {
+		if opt == nil {
+			return nil, fmt.Errorf("interceptors: server option %d is nil", i)
+		}
+		opt(&cfg)
+	}
+	service, lifetime, err := self(p, source, sink)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := validate.New(messages(p)...)
+	if err != nil {
+		return nil, fmt.Errorf("interceptors: %w", err)
+	}
+	cfg.telemetry = cfg.telemetry.settled()
+	s := &Server{policy: p, telemetry: cfg.telemetry, age: connectionAge(lifetime)}
+	s.limits.wireRequest, s.limits.wireResponse = wireLimits(p)
+	record := &recordStage{sink: sink, side: audit.SideServer, service: service, policy: p}
+	stages := []chain.Stage{record}
+	if !cfg.telemetry.Off {
+		stages = append(stages, traceStage{tracer: cfg.telemetry.TracerProvider.Tracer(scope), propagator: cfg.telemetry.Propagator})
+	}
+	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, deadlineStage{}, s.limits,
+		validateStage{rules: rules, checkReceived: true, received: theirFault, checkSent: cfg.validateResponses, sent: ourFault})
+	s.chain = chain.NewServer(cfg.onSinkError, stages...)
+	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError(func(e *identity.HandshakeError) {
+		if err := sink.Write(context.Background(), record.ofHandshake(e)); err != nil {
+			cfg.onSinkError(err)
+		}
+	}))
+	return s, nil
+}
+
+// ServerOption configures [NewServer].
+type ServerOption func(*serverConfig)
+
+type serverConfig struct {
+	telemetry         Telemetry
+	validateResponses bool
+	onSinkError       func(error)
+}
+
+// WithResponseValidation has the messages that the server sends validated too; one that is invalid ends its call with Internal
+// and does not leave. Default: only received messages are validated.
+func WithResponseValidation() ServerOption {
+	return func(c *serverConfig) { c.validateResponses = true }
+}
+
+// WithSinkErrorHandler has f called with the errors of the sink that no call can be failed for, because it has been refused or
+// has ended already. It is called from several goroutines. Default: otel.Handle.
+func WithSinkErrorHandler(f func(error)) ServerOption {
+	return func(c *serverConfig) {
+		if f != nil {
+			c.onSinkError = f
+		}
+	}
+}
+
+// ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the stats handler, the
+// limits on the size of messages, and an age after which connections are renewed. The age, with jitter, is a quarter of the
+// lifetime of this server's own X509-SVID, 15 minutes at most, so that callers connect again with a new SVID well before the
+// one that opened the connection expires; calls in flight are finished first.
+func (s *Server) ServerOptions() []grpc.ServerOption {
+	opts := []grpc.ServerOption{
+		grpc.Creds(s.credentials),
+		grpc.InTapHandle(s.chain.Tap),
+		grpc.ChainUnaryInterceptor(s.chain.Unary),
+		grpc.ChainStreamInterceptor(s.chain.Stream),
+		// A method that has a rule and is not registered ends like any other call, with a record.
+		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+			return status.Error(codes.Unimplemented, "unknown method")
+		}),
+		grpc.MaxRecvMsgSize(s.limits.wireRequest),
+		grpc.MaxSendMsgSize(s.limits.wireResponse),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: s.age}),
+	}
+	if !s.telemetry.Off {
+		opts = append(opts, grpc.StatsHandler(serverStats{otelgrpc.NewServerHandler(s.telemetry.options()...), s.chain}))
+	}
+	return opts
+}
+
+// Close waits until the records of all calls that were refused so far are with the sink. It is for after the gRPC server has
+// stopped; the guard has nothing else to close, and the sink is its owner's.
+func (s *Server) Close() { s.chain.Close() }
+
+// self returns who this workload is, and how long its X509-SVIDs live.
+func self(p *policy.Policy, source identity.Source, sink audit.Sink) (id string, lifetime time.Duration, err error) {
+	switch {
+	case p == nil:
+		return "", 0, errors.New("interceptors: the policy is nil")
+	case source == nil:
+		return "", 0, errors.New("interceptors: the source of X509-SVIDs is nil")
+	case sink == nil:
+		return "", 0, errors.New("interceptors: the sink is nil; to keep no records, say audit.Discard")
+	}
+	svid, err := source.GetX509SVID()
+	if err != nil {
+		return "", 0, fmt.Errorf("interceptors: no X509-SVID of our own: %w", err)
+	}
+	leaf := svid.Certificates[0]
+	return svid.ID.String(), leaf.NotAfter.Sub(leaf.NotBefore), nil
+}
+
+func connectionAge(lifetime time.Duration) time.Duration {
+	return min(15*time.Minute, max(lifetime/4, time.Second))
+}
+
+// messages returns the types of all messages that pass under a rule.
+func messages(p *policy.Policy) []protoreflect.MessageDescriptor {
+	var types []protoreflect.MessageDescriptor
+	for r := range p.Rules() {
+		types = append(types, r.Input(), r.Output())
+	}
+	return types
+}

@@ -1,0 +1,77 @@
+package interceptors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+
+	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
+	"github.com/grpcguard/grpcguard/interceptors/validate"
+)
+
+// validateStage checks each message, both ways or one. What comes from the other side is its fault and it learns what is wrong;
+// what this side would send is ours, and on a server nobody learns anything.
+type validateStage struct {
+	rules         *validate.Validator
+	received      refuser
+	sent          refuser
+	checkReceived bool
+	checkSent     bool
+}
+
+// refuser makes the refusal of an invalid message.
+type refuser func(detail string, details ...protoadapt.MessageV1) *chain.Refusal
+
+func (validateStage) Name() string { return "validate" }
+
+func (s validateStage) Receive(_ context.Context, _ *chain.Call, msg any) *chain.Refusal {
+	if !s.checkReceived {
+		return nil
+	}
+	return s.check(msg, s.received)
+}
+
+func (s validateStage) Send(_ context.Context, _ *chain.Call, msg any) *chain.Refusal {
+	if !s.checkSent {
+		return nil
+	}
+	return s.check(msg, s.sent)
+}
+
+func (s validateStage) check(msg any, refuse refuser) *chain.Refusal {
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return refuse(fmt.Sprintf("a %T is not a protobuf message and cannot be validated", msg))
+	}
+	err := s.rules.Check(m)
+	if err == nil {
+		return nil
+	}
+	var broken *validate.Violations
+	if errors.As(err, &broken) {
+		return refuse(broken.Error(), broken.BadRequest(), broken.Proto)
+	}
+	// What cannot be decided is refused, and what went wrong may hold values.
+	return refuse(err.Error())
+}
+
+// theirFault tells the other side which fields break which rules.
+func theirFault(detail string, details ...protoadapt.MessageV1) *chain.Refusal {
+	return chain.RefuseWith(codes.InvalidArgument, "the message is invalid", "invalid-message", detail,
+		append([]protoadapt.MessageV1{errorInfo("MESSAGE_INVALID")}, details...)...)
+}
+
+// ourFault tells the other side nothing.
+func ourFault(detail string, _ ...protoadapt.MessageV1) *chain.Refusal {
+	return chain.RefuseWith(codes.Internal, "internal error", "invalid-response", detail)
+}
+
+// calleesFault tells this program that a callee sent an invalid response.
+func calleesFault(detail string, details ...protoadapt.MessageV1) *chain.Refusal {
+	return chain.RefuseWith(codes.Internal, "the response is invalid", "invalid-response", detail,
+		append([]protoadapt.MessageV1{errorInfo("MESSAGE_INVALID")}, details...)...)
+}
