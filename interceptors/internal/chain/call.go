@@ -72,6 +72,7 @@ type Call struct {
 	Result Result
 
 	refusal        atomic.Pointer[refused]
+	answered       atomic.Uint32 // 1 + the code of the status that gRPC has sent by itself
 	received, sent atomic.Uint64
 	state          atomic.Uint32
 	tagged         atomic.Bool
@@ -185,12 +186,21 @@ func (c *Call) take() bool {
 
 func (c *Call) end() bool { return c.state.CompareAndSwap(stateOpen, stateEnded) }
 
+// answeredWith notes that gRPC has ended the call by itself. When a stream cannot be read or written, gRPC sends the status of
+// that before the handler knows, and whatever the handler returns comes too late.
+func (c *Call) answeredWith(err error) { c.answered.CompareAndSwap(0, 1+uint32(unreadCode(err))) }
+
 // conclude turns what the handler, the callee or a stage left behind into the call's Result, and into the error that the
 // other side gets. A refusal wins over whatever the program made of it, so that no handler can overrule a stage by ignoring
 // an error.
 func (c *Call) conclude(err error, p *panicked) error {
 	res := &c.Result
 	res.Duration = time.Since(c.Start)
+	defer func() {
+		if code := c.answered.Load(); code > 0 {
+			res.Code = codes.Code(code - 1)
+		}
+	}()
 	switch r := c.refusedBy(err); {
 	case p != nil:
 		res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()

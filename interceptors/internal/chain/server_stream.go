@@ -2,6 +2,8 @@ package chain
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	"google.golang.org/grpc"
 )
@@ -22,6 +24,9 @@ func (s *serverStream) RecvMsg(m any) error {
 		return r.err
 	}
 	if err := s.ServerStream.RecvMsg(m); err != nil {
+		if !errors.Is(err, io.EOF) {
+			s.call.answeredWith(err)
+		}
 		return err
 	}
 	if r := s.stages.runReceive(s.ctx, s.call, m); r != nil {
@@ -38,6 +43,7 @@ func (s *serverStream) SendMsg(m any) error {
 		return r.err
 	}
 	if err := s.ServerStream.SendMsg(m); err != nil {
+		s.call.answeredWith(err)
 		return err
 	}
 	s.call.sent.Add(1)
