@@ -147,7 +147,7 @@ func (c *compiler) compileDenyList() {
 func (c *compiler) resolveFileEntries() {
 	for _, name := range slices.Sorted(maps.Keys(c.file.proto.GetServices())) {
 		if c.service(name) == nil {
-			c.found.add(c.file.at("services", name), "no such service%s", suggestion(name, slices.Sorted(maps.Keys(c.services))))
+			c.found.add(c.file.at("services", name), "no such service, neither given nor linked into the program%s", suggestion(name, slices.Sorted(maps.Keys(c.services))))
 		}
 	}
 	for _, method := range slices.Sorted(maps.Keys(c.file.proto.GetMethods())) {
@@ -159,7 +159,7 @@ func (c *compiler) resolveFileEntries() {
 		}
 		s := c.service(service)
 		if s == nil {
-			c.found.add(at, "no such service%s", suggestion(service, slices.Sorted(maps.Keys(c.services))))
+			c.found.add(at, "no such service, neither given nor linked into the program%s", suggestion(service, slices.Sorted(maps.Keys(c.services))))
 			continue
 		}
 		if s.Methods().ByName(protoreflect.Name(name)) == nil {

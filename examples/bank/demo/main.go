@@ -1,0 +1,73 @@
+// Demo is a day at the bank: it starts the services, each a process with an SVID of its own from a real SPIFFE Workload API, does
+// the day's business, attacks them in every way it knows, rotates all identities under load, and prints call by call who did
+// what, what came of it and why. Its exit code is 0 only if everything came out as expected.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+func main() {
+	short := flag.Bool("short", false, "keep the load short")
+	dir := flag.String("bank", "bank", "the `folder` of the bank's sources")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	load := 5 * time.Second
+	if *short {
+		load = 2 * time.Second
+	}
+	ok, err := run(ctx, *dir, load)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+	}
+	if err != nil || !ok {
+		stop()
+		os.Exit(1) //nolint:gocritic // Nothing is left to defer.
+	}
+}
+
+// run plays the day and reports whether all went as expected.
+func run(ctx context.Context, sources string, load time.Duration) (ok bool, err error) {
+	// Socket paths are short, or they do not work.
+	dir, err := os.MkdirTemp("", "bank")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	sources, err = filepath.Abs(sources)
+	if err != nil {
+		return false, err
+	}
+	b, err := open(ctx, dir, sources)
+	if err != nil {
+		return false, err
+	}
+	defer b.close()
+	day := &day{bank: b, table: newTable(os.Stdout)}
+	for _, part := range []struct {
+		title string
+		play  func(context.Context) error
+	}{
+		{"Business", day.business},
+		{"Who may call what", day.callers},
+		{"Identities that are none", day.identities},
+		{"Bad messages", day.messages},
+		{"Tricks with methods", day.paths},
+		{"Rotation under load", func(ctx context.Context) error { return day.rotation(ctx, load) }},
+		{"Evidence", day.evidence},
+	} {
+		day.table.title(part.title)
+		if err := part.play(ctx); err != nil {
+			return false, fmt.Errorf("%s: %w", part.title, err)
+		}
+	}
+	return day.table.end(), nil
+}

@@ -1,0 +1,141 @@
+// Package service is how every process of the bank starts, serves and stops.
+package service
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	bankv1 "github.com/grpcguard/grpcguard/examples/bank/v1"
+	"github.com/grpcguard/grpcguard/interceptors"
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/policy"
+)
+
+// Process is one process of the bank, with its identity, its policy and where its records and spans go.
+type Process struct {
+	Policy *policy.Policy
+
+	source    *workloadapi.X509Source
+	records   *os.File
+	telemetry *telemetry
+	client    *interceptors.Client
+	conns     []*grpc.ClientConn
+}
+
+// Flags are what a process is told by whoever starts it.
+type Flags struct {
+	Policy, Records, Spans string
+}
+
+// Register adds the flags to the process's command line.
+func (f *Flags) Register() {
+	flag.StringVar(&f.Policy, "policy", "policy.yaml", "the policy `file`")
+	flag.StringVar(&f.Records, "records", os.DevNull, "the `file` that records are appended to")
+	flag.StringVar(&f.Spans, "spans", os.DevNull, "the `file` that spans are appended to")
+}
+
+// Start fetches this process's SVID from the Workload API that SPIFFE_ENDPOINT_SOCKET names, and reads the policy. Everything
+// that could be wrong is wrong here, before the first call.
+func Start(ctx context.Context, f Flags) (*Process, error) {
+	p := &Process{}
+	var err error
+	if p.Policy, err = LoadPolicy(f.Policy); err != nil {
+		return nil, err
+	}
+	if p.records, err = open(f.Records); err != nil {
+		return nil, err
+	}
+	if p.telemetry, err = newTelemetry(f.Spans); err != nil {
+		return nil, err
+	}
+	if p.source, err = workloadapi.NewX509Source(ctx); err != nil {
+		return nil, fmt.Errorf("no identity: %w", err)
+	}
+	p.client, err = interceptors.NewClient(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard().Client())
+	return p, err
+}
+
+// LoadPolicy compiles the bank's policy: all of its services share one file. Health and reflection, which the file names too,
+// are found because this package imports them.
+func LoadPolicy(path string) (*policy.Policy, error) {
+	return policy.Load(path, bankv1.File_bank_v1_payment_proto, bankv1.File_bank_v1_account_proto,
+		bankv1.File_bank_v1_ledger_proto, bankv1.File_bank_v1_admin_proto)
+}
+
+func open(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+// Dial connects to a callee of the policy; whoever answers at addr must prove to be it.
+func (p *Process) Dial(callee, addr string) (*grpc.ClientConn, error) {
+	opts, err := p.client.DialOptions(callee)
+	if err != nil {
+		return nil, err
+	}
+	cc, err := grpc.NewClient("passthrough:///"+addr, opts...)
+	if err == nil {
+		p.conns = append(p.conns, cc)
+	}
+	return cc, err
+}
+
+// Serve serves on a port of its own, which it prints, until standard input ends. Whoever started the process holds the other
+// end, so the process cannot outlive it.
+func (p *Process) Serve(register func(*grpc.Server)) error {
+	guard, err := interceptors.NewServer(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard().Server())
+	if err != nil {
+		return err
+	}
+	srv := grpc.NewServer(guard.ServerOptions()...)
+	register(srv)
+	healthv1.RegisterHealthServer(srv, health.NewServer())
+	reflection.Register(srv)
+	if err := guard.Covers(srv); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(listener.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		srv.Stop()
+	}()
+	err = srv.Serve(listener)
+	guard.Close()
+	return err
+}
+
+// Close lets go of everything.
+func (p *Process) Close() error {
+	var errs []error
+	for _, cc := range p.conns {
+		errs = append(errs, cc.Close())
+	}
+	return errors.Join(append(errs, p.source.Close(), p.telemetry.close(), p.records.Close())...)
+}
+
+// Main runs a process of the bank: start, body, close. A process that cannot do its work says why and exits with 1.
+func Main(f Flags, body func(ctx context.Context, p *Process) error) {
+	ctx := context.Background()
+	p, err := Start(ctx, f)
+	if err == nil {
+		err = errors.Join(body(ctx, p), p.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
