@@ -139,5 +139,5 @@ func (c *client) Clone() credentials.TransportCredentials {
 func (c *client) OverrideServerName(string) error { return nil }
 
 func protocolInfo() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }

@@ -56,7 +56,9 @@ func TestClientRefusesInvalidResponses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	long := strings.Repeat("x", 41)
-	w.echo.unary = func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) { return &pb.UnaryResponse{Text: long}, nil }
+	w.echo.unary = func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) {
+		return &pb.UnaryResponse{Text: long}, nil
+	}
 	cancelled := make(chan error, 1)
 	w.echo.chat = func(stream grpc.BidiStreamingServer[pb.ChatRequest, pb.ChatResponse]) error {
 		if err := stream.Send(&pb.ChatResponse{Text: long}); err != nil {

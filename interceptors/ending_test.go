@@ -149,8 +149,8 @@ func guardOptions(t *testing.T, w *world, sink audit.Sink, opts ...interceptors.
 // raw sends bytes as they are.
 type raw struct{ name string }
 
-func (raw) Marshal(v any) ([]byte, error)      { return v.([]byte), nil }                          //nolint:forcetypeassert // The test's own.
-func (raw) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) } //nolint:forcetypeassert // The test's own.
+func (raw) Marshal(v any) ([]byte, error)      { return v.([]byte), nil }
+func (raw) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
 func (r raw) Name() string                     { return r.name }
 
 var _ encoding.Codec = raw{}

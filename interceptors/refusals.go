@@ -3,7 +3,6 @@ package interceptors
 import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
 )
@@ -16,8 +15,8 @@ func errorInfo(reason string) *errdetails.ErrorInfo {
 	return &errdetails.ErrorInfo{Reason: reason, Domain: ErrorDomain}
 }
 
-func refusal(code codes.Code, message, info, reason string, details ...protoadapt.MessageV1) *chain.Refusal {
-	return chain.RefuseWith(code, message, reason, "", append([]protoadapt.MessageV1{errorInfo(info)}, details...)...)
+func refusal(code codes.Code, message, info, reason string) *chain.Refusal {
+	return chain.RefuseWith(code, message, reason, "", errorInfo(info))
 }
 
 // A method without a rule, an unknown method and a caller who is not listed look the same from outside: who may not call

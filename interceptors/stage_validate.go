@@ -51,8 +51,7 @@ func (s validateStage) check(msg any, refuse refuser) *chain.Refusal {
 	if err == nil {
 		return nil
 	}
-	var broken *validate.Violations
-	if errors.As(err, &broken) {
+	if broken, ok := errors.AsType[*validate.Violations](err); ok {
 		return refuse(broken.Error(), broken.BadRequest(), broken.Proto)
 	}
 	// What cannot be decided is refused, and what went wrong may hold values.

@@ -82,14 +82,14 @@ type declared struct {
 func (c *compiler) collect(descs []protoreflect.FileDescriptor) {
 	for i, d := range descs {
 		if d == nil {
-			c.found.add(place{Error{File: fmt.Sprintf("descriptor %d", i)}}, "is nil")
+			c.found.addf(place{Error{File: fmt.Sprintf("descriptor %d", i)}}, "is nil")
 			continue
 		}
 		for i := range d.Services().Len() {
 			s := d.Services().Get(i)
 			name := string(s.FullName())
 			if other := c.services[name]; other != nil && other != s {
-				c.found.add(annotationPlace(s, "service "+name), "is declared in %s too", other.ParentFile().Path())
+				c.found.addf(annotationPlace(s, "service "+name), "is declared in %s too", other.ParentFile().Path())
 				continue
 			}
 			c.services[name] = s
@@ -106,10 +106,10 @@ func (c *compiler) bindNames() {
 			pattern, err := ParsePattern(text)
 			switch {
 			case err != nil:
-				c.found.add(at, "%v", err)
+				c.found.addf(at, "%v", err)
 				continue
 			case given[text]:
-				c.found.add(at, "%q is given twice", text)
+				c.found.addf(at, "%q is given twice", text)
 			}
 			given[text] = true
 			c.names[name] = append(c.names[name], binding{pattern, at})
@@ -129,7 +129,7 @@ func (c *compiler) compileDenyList() {
 		case *grpcguardv1.DenyListEntry_SpiffeId:
 			p, err := ParsePattern(who.SpiffeId)
 			if err != nil {
-				c.found.add(at.option(".spiffe_id"), "%v", err)
+				c.found.addf(at.option(".spiffe_id"), "%v", err)
 				continue
 			}
 			c.denyList.callers.add(p, d)
@@ -147,19 +147,19 @@ func (c *compiler) compileDenyList() {
 func (c *compiler) resolveFileEntries() {
 	for _, name := range slices.Sorted(maps.Keys(c.file.proto.GetServices())) {
 		if c.service(name) == nil {
-			c.found.add(c.file.at("services", name), "no such service, neither given nor linked into the program%s", suggestion(name, slices.Sorted(maps.Keys(c.services))))
+			c.found.addf(c.file.at("services", name), "no such service, neither given nor linked into the program%s", suggestion(name, slices.Sorted(maps.Keys(c.services))))
 		}
 	}
 	for _, method := range slices.Sorted(maps.Keys(c.file.proto.GetMethods())) {
 		at := c.file.at("methods", method)
 		service, name, ok := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 		if !ok || !strings.HasPrefix(method, "/") {
-			c.found.add(at, `a method is written as "/package.Service/Method"`)
+			c.found.addf(at, `a method is written as "/package.Service/Method"`)
 			continue
 		}
 		s := c.service(service)
 		if s == nil {
-			c.found.add(at, "no such service, neither given nor linked into the program%s", suggestion(service, slices.Sorted(maps.Keys(c.services))))
+			c.found.addf(at, "no such service, neither given nor linked into the program%s", suggestion(service, slices.Sorted(maps.Keys(c.services))))
 			continue
 		}
 		if s.Methods().ByName(protoreflect.Name(name)) == nil {
@@ -167,7 +167,7 @@ func (c *compiler) resolveFileEntries() {
 			for i := range s.Methods().Len() {
 				methods = append(methods, fullMethod(s.Methods().Get(i)))
 			}
-			c.found.add(at, "no such method%s", suggestion(method, methods))
+			c.found.addf(at, "no such method%s", suggestion(method, methods))
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (c *compiler) compileService(s protoreflect.ServiceDescriptor, p *Policy) {
 	rule, err := serviceRule(s)
 	at := annotationPlace(s, "service "+name)
 	if err != nil {
-		c.found.add(at, "%v", err)
+		c.found.addf(at, "%v", err)
 	} else if rule != nil {
 		ofService = c.declare(ofService, rule, annotationAt(at.option("(grpcguard.v1.service)")))
 	}
@@ -217,7 +217,7 @@ func (c *compiler) compileService(s protoreflect.ServiceDescriptor, p *Policy) {
 		rule, err := methodRule(m)
 		at := annotationPlace(m, full)
 		if err != nil {
-			c.found.add(at, "%v", err)
+			c.found.addf(at, "%v", err)
 		} else if rule != nil {
 			rules = c.declare(rules, rule, annotationAt(at.option("(grpcguard.v1.method)")))
 		}
@@ -269,13 +269,13 @@ func (c *compiler) declare(rules []declared, rule *grpcguardv1.Rule, at func(...
 			if field := protovalidate.FieldPathString(v.Proto.GetField()); field != "" {
 				where = where.option(".%s", field)
 			}
-			c.found.add(where, "%s", v.Proto.GetMessage())
+			c.found.addf(where, "%s", v.Proto.GetMessage())
 		}
 	case err != nil:
-		c.found.add(at(), "%v", err)
+		c.found.addf(at(), "%v", err)
 	}
 	if rule.GetNobody() && len(rule.GetCallers()) > 0 {
-		c.found.add(at("nobody"), "nobody cannot stand beside callers")
+		c.found.addf(at("nobody"), "nobody cannot stand beside callers")
 	}
 	return append(rules, declared{rule, at})
 }

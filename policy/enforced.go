@@ -27,12 +27,12 @@ const notEnforced = "not enforced by this version of grpcguard; remove it"
 func (c *compiler) refuseUnenforced(rule *grpcguardv1.Rule, at func(...any) place) {
 	rule.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		if !enforced[field.Name()] {
-			c.found.add(at(string(field.Name())), notEnforced)
+			c.found.addf(at(string(field.Name())), notEnforced)
 		}
 		return true
 	})
 	if number, unknown := unknownField(rule.ProtoReflect()); unknown {
-		c.found.add(at(), "field %d is not known to this version of grpcguard, and so not enforced", number)
+		c.found.addf(at(), "field %d is not known to this version of grpcguard, and so not enforced", number)
 	}
 }
 
@@ -43,16 +43,16 @@ func (c *compiler) refuseUnenforcedMessages(m protoreflect.MessageDescriptor) {
 	}
 	c.seen[m.FullName()] = true
 	if rule, err := messageRule(m); err != nil {
-		c.found.add(annotationPlace(m, "message "+string(m.FullName())), "%v", err)
+		c.found.addf(annotationPlace(m, "message "+string(m.FullName())), "%v", err)
 	} else if rule != nil {
-		c.found.add(annotationPlace(m, "message "+string(m.FullName())).option("(grpcguard.v1.message)"), notEnforced)
+		c.found.addf(annotationPlace(m, "message "+string(m.FullName())).option("(grpcguard.v1.message)"), notEnforced)
 	}
 	for i := range m.Fields().Len() {
 		field := m.Fields().Get(i)
 		if rule, err := fieldRule(field); err != nil {
-			c.found.add(annotationPlace(field, "field "+string(field.FullName())), "%v", err)
+			c.found.addf(annotationPlace(field, "field "+string(field.FullName())), "%v", err)
 		} else if rule != nil {
-			c.found.add(annotationPlace(field, "field "+string(field.FullName())).option("(grpcguard.v1.field)"), notEnforced)
+			c.found.addf(annotationPlace(field, "field "+string(field.FullName())).option("(grpcguard.v1.field)"), notEnforced)
 		}
 		if inner := field.Message(); inner != nil {
 			c.refuseUnenforcedMessages(inner)

@@ -41,22 +41,22 @@ func (e *Error) Error() string {
 // problems collects errors, so that all can be mended at once.
 type problems []*Error
 
-func (p *problems) add(at place, format string, args ...any) {
+func (p *problems) addf(at place, format string, args ...any) {
 	e := at.Error
 	e.Message = fmt.Sprintf(format, args...)
 	*p = append(*p, &e)
 }
 
-func (p problems) err() error {
-	slices.SortStableFunc(p, func(a, b *Error) int {
+func (p *problems) err() error {
+	slices.SortStableFunc(*p, func(a, b *Error) int {
 		return cmp.Or(
 			cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Option, b.Option), cmp.Compare(a.Message, b.Message),
 		)
 	})
-	errs := make([]error, 0, len(p))
-	for i, e := range p {
-		if i > 0 && *e == *p[i-1] {
+	errs := make([]error, 0, len(*p))
+	for i, e := range *p {
+		if i > 0 && *e == *(*p)[i-1] {
 			continue
 		}
 		errs = append(errs, e)

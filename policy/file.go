@@ -117,10 +117,10 @@ func (f *File) at(path ...any) place {
 				p.Line, p.Column = node.Line, node.Column
 			}
 		case string:
-			switch {
-			case i == 0:
+			switch i {
+			case 0:
 				p.Option = step
-			case i == 1:
+			case 1:
 				p.Option += fmt.Sprintf("[%q]", step)
 			default:
 				p.Option += "." + step

@@ -36,8 +36,8 @@ func merge(rules []declared) merged {
 			m.callers, m.at, m.closed = nil, nil, &at
 		}
 		m.denied = append(m.denied, entries(d.rule.GetDeniedCallers(), d, "denied_callers")...)
-		if d.rule.MaxDeadline != nil {
-			m.maxDeadline = d.rule.GetMaxDeadline().AsDuration()
+		if longest := d.rule.GetMaxDeadline(); longest != nil {
+			m.maxDeadline = longest.AsDuration()
 		}
 		if d.rule.MaxRequestBytes != nil {
 			m.maxRequest = int(d.rule.GetMaxRequestBytes())

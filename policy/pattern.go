@@ -146,4 +146,3 @@ func (m Matcher) Matches(id spiffeid.ID) bool {
 	}
 	return false
 }
-

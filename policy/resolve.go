@@ -24,7 +24,7 @@ func (c *compiler) resolve(list []written) []resolved {
 		if strings.Contains(w.text, "/") || strings.Contains(w.text, "*") {
 			p, err := ParsePattern(w.text)
 			if err != nil {
-				c.found.add(w.at, "%v", err)
+				c.found.addf(w.at, "%v", err)
 				continue
 			}
 			r.bindings = []binding{{p, w.at}}
@@ -32,13 +32,13 @@ func (c *compiler) resolve(list []written) []resolved {
 			r.name = true
 			r.bindings = c.names[w.text]
 			if r.bindings == nil {
-				c.found.add(w.at, "the name %q is not bound in %s%s", w.text, c.file.name, suggestion(w.text, slices.Sorted(maps.Keys(c.names))))
+				c.found.addf(w.at, "the name %q is not bound in %s%s", w.text, c.file.name, suggestion(w.text, slices.Sorted(maps.Keys(c.names))))
 				continue
 			}
 		}
 		// Rules of service and method may both deny a caller; within one list a second entry is a slip.
 		if key := w.at.listKey() + w.text; given[key] {
-			c.found.add(w.at, "%q is given twice", w.text)
+			c.found.addf(w.at, "%q is given twice", w.text)
 		} else {
 			given[key] = true
 		}
@@ -64,7 +64,7 @@ func (c *compiler) refuseUnreachable(callers, denied []resolved) {
 			}
 		}
 		if by != nil {
-			c.found.add(caller.at, "%q can never be allowed: %s denies it", caller.text, by)
+			c.found.addf(caller.at, "%q can never be allowed: %s denies it", caller.text, by)
 		}
 	}
 }
@@ -89,10 +89,11 @@ func (c *compiler) share(m merged, callers, denied []resolved) *access {
 	default:
 		a.otherwise = &Decision{Reason: ReasonCallerNotListed, Rule: m.at.String()}
 	}
-	key := a.otherwise.Rule
+	places := []string{a.otherwise.Rule}
 	for _, d := range denied {
-		key += "\x00" + d.at.String()
+		places = append(places, d.at.String())
 	}
+	key := strings.Join(places, "\x00")
 	if shared := c.shared[key]; shared != nil {
 		return shared
 	}

@@ -24,7 +24,7 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	var document, second yaml.Node
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
-		return nil, nil
+		return nil, nil //nolint:nilnil // No document, which is no error.
 	case err != nil:
 		return nil, syntaxError(name, err)
 	}
@@ -35,7 +35,7 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 		return nil, syntaxError(name, err)
 	}
 	if len(document.Content) != 1 || document.Content[0].Tag == "!!null" && document.Content[0].Value == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // As above.
 	}
 	root := document.Content[0]
 	check := plain{name: name}
@@ -58,19 +58,19 @@ type plain struct {
 	found problems
 }
 
-func (c *plain) problem(n *yaml.Node, format string, args ...any) {
-	c.found.add(place{Error{File: c.name, Line: n.Line, Column: n.Column}}, format, args...)
+func (c *plain) problemf(n *yaml.Node, format string, args ...any) {
+	c.found.addf(place{Error{File: c.name, Line: n.Line, Column: n.Column}}, format, args...)
 }
 
 // ordinary reports whether n says what it says by itself.
 func (c *plain) ordinary(n *yaml.Node) bool {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		c.problem(n, "anchors and aliases are not taken: write it out")
+		c.problemf(n, "anchors and aliases are not taken: write it out")
 	case n.Style&yaml.TaggedStyle != 0:
-		c.problem(n, "the tag %s is not taken", n.Tag)
+		c.problemf(n, "the tag %s is not taken", n.Tag)
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-		c.problem(n, "no value is given")
+		c.problemf(n, "no value is given")
 	default:
 		return true
 	}
@@ -83,14 +83,14 @@ func (c *plain) message(n *yaml.Node, m protoreflect.MessageDescriptor) {
 	}
 	if m.FullName() == "google.protobuf.Duration" {
 		if n.Kind != yaml.ScalarNode {
-			c.problem(n, `a duration such as "30s" is wanted`)
+			c.problemf(n, `a duration such as "30s" is wanted`)
 		}
 		return
 	}
 	c.mapping(n, func(key string, keyNode, value *yaml.Node) {
 		field := m.Fields().ByName(protoreflect.Name(key))
 		if field == nil {
-			c.problem(keyNode, "unknown key %q%s", key, suggestion(key, fieldNames(m)))
+			c.problemf(keyNode, "unknown key %q%s", key, suggestion(key, fieldNames(m)))
 			return
 		}
 		c.field(value, field)
@@ -106,7 +106,7 @@ func (c *plain) field(n *yaml.Node, field protoreflect.FieldDescriptor) {
 			return
 		}
 		if n.Kind != yaml.SequenceNode {
-			c.problem(n, "%s is a list: write [%s]", field.Name(), n.Value)
+			c.problemf(n, "%s is a list: write [%s]", field.Name(), n.Value)
 			return
 		}
 		for _, element := range n.Content {
@@ -123,7 +123,7 @@ func (c *plain) single(n *yaml.Node, field protoreflect.FieldDescriptor) {
 		return
 	}
 	if c.ordinary(n) && n.Kind != yaml.ScalarNode {
-		c.problem(n, "a single value is wanted")
+		c.problemf(n, "a single value is wanted")
 	}
 }
 
@@ -132,7 +132,7 @@ func (c *plain) mapping(n *yaml.Node, each func(key string, keyNode, value *yaml
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		c.problem(n, "keys and values are wanted")
+		c.problemf(n, "keys and values are wanted")
 		return
 	}
 	first := make(map[string]int, len(n.Content)/2)
@@ -142,11 +142,11 @@ func (c *plain) mapping(n *yaml.Node, each func(key string, keyNode, value *yaml
 			continue
 		}
 		if key.Kind != yaml.ScalarNode {
-			c.problem(key, "a key is a single word")
+			c.problemf(key, "a key is a single word")
 			continue
 		}
 		if line, twice := first[key.Value]; twice {
-			c.problem(key, "%q is given twice, first on line %d", key.Value, line)
+			c.problemf(key, "%q is given twice, first on line %d", key.Value, line)
 			continue
 		}
 		first[key.Value] = key.Line

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,7 +50,7 @@ func (a *Authority) ServeWorkloadAPI(path string, id spiffeid.ID) (*Endpoint, er
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("authority: %w", err)
 	}
@@ -87,7 +88,8 @@ func removeStale(path string) error {
 	case info.Mode()&fs.ModeSocket == 0:
 		return fmt.Errorf("authority: %q is there and is not a socket", path)
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	dialer := net.Dialer{Timeout: time.Second}
+	if c, err := dialer.DialContext(context.Background(), "unix", path); err == nil {
 		return errors.Join(fmt.Errorf("authority: the socket %q is in use", path), c.Close())
 	}
 	if err := os.Remove(path); err != nil {

@@ -103,7 +103,7 @@ func extension(options proto.Message, ext protoreflect.ExtensionType) any {
 func (t texts) violations(invalid *protovalidate.ValidationError) *Violations {
 	out := &validatepb.Violations{}
 	for _, v := range invalid.Violations {
-		if len(out.Violations) == maxViolations {
+		if len(out.GetViolations()) == maxViolations {
 			break
 		}
 		out.Violations = append(out.Violations, t.safe(v.Proto))
@@ -116,11 +116,11 @@ func (t texts) safe(v *validatepb.Violation) *validatepb.Violation {
 	out := &validatepb.Violation{
 		Field:  withoutKeys(v.GetField()),
 		Rule:   v.GetRule(),
-		RuleId: proto.String(v.GetRuleId()),
+		RuleId: new(v.GetRuleId()),
 		ForKey: v.ForKey,
 	}
 	if standard(v.GetRule()) || t[text{v.GetRuleId(), v.GetMessage()}] {
-		out.Message = proto.String(v.GetMessage())
+		out.Message = new(v.GetMessage())
 	}
 	return out
 }

@@ -107,9 +107,10 @@ func (b *bank) command(ctx context.Context, program, workload string, args ...st
 		return nil, err
 	}
 	args = append([]string{
-		"-policy", filepath.Join(b.sources, "policy.yaml"), "-records", b.file(workload, "records"), "-spans", b.file(workload, "spans"),
+		"-policy", "policy.yaml", "-records", b.file(workload, "records"), "-spans", b.file(workload, "spans"),
 	}, args...)
 	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "bin", program), args...)
+	cmd.Dir = b.sources
 	cmd.Env = append(os.Environ(), "SPIFFE_ENDPOINT_SOCKET="+socket)
 	cmd.Stderr = os.Stderr
 	return cmd, nil

@@ -39,7 +39,7 @@ func (r record) why() string {
 		return r.Outcome + ": " + r.Detail
 	}
 	// The rule's place in the sources is long; which entry of it decided is what tells.
-	return r.Reason + ": " + r.Rule[strings.LastIndex(r.Rule, "callers["):]
+	return r.Reason + ": " + r.Rule[max(0, strings.LastIndex(r.Rule, "callers[")):]
 }
 
 func read(path string) ([]record, error) {

@@ -49,7 +49,7 @@ func (k Kind) String() string {
 // method answers for the Call and leaves all else to the context that it wraps. For that reason a Call is never reused; a
 // handler's goroutines may hold on to it.
 type Call struct {
-	context.Context
+	context.Context //nolint:containedctx // It is the context.
 
 	// Method is the full method. On a server it is what the caller sent, until Rule is known.
 	Method string
@@ -161,8 +161,7 @@ func (c *Call) refusedBy(err error) *refused {
 	if err == nil || c.Err() == nil {
 		return nil
 	}
-	var cause *RefusalCause
-	if errors.As(context.Cause(c), &cause) {
+	if cause, ok := errors.AsType[*RefusalCause](context.Cause(c)); ok {
 		c.refuse(cause.Stage, cause.Refusal)
 		return c.refusal.Load()
 	}

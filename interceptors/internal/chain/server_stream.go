@@ -12,7 +12,7 @@ import (
 type serverStream struct {
 	grpc.ServerStream
 
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // A stream has one; gRPC asks for it by Context().
 	call   *Call
 	stages *stages
 }
