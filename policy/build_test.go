@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -102,4 +103,8 @@ func wantErrors(t *testing.T, err error, want ...string) {
 	if e := (*policy.Error)(nil); !errors.As(err, &e) || e.Message == "" || e.File == "" {
 		t.Errorf("%v is no *policy.Error with a file and a message", err)
 	}
+}
+
+func subject(id string) policy.Subject {
+	return policy.Subject{ID: spiffeid.RequireFromString(id), Serial: "1"}
 }
