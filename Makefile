@@ -45,8 +45,8 @@ generated-fresh: protodeps
 	cd "$$out"; find . -name '*.pb.go' | while read -r f; do cmp "$$f" "$(CURDIR)/$$f"; done; echo "generated code is fresh"
 
 fuzz: ## fuzz each target for FUZZTIME (30s)
-	go test ./policy -run '^$$' -fuzz '^FuzzPattern$$' -fuzztime $(FUZZTIME)
-	go test ./policy -run '^$$' -fuzz '^FuzzPolicyFile$$' -fuzztime $(FUZZTIME)
+	go test ./policy -run '^$$' -fuzz '^FuzzPattern$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./policy -run '^$$' -fuzz '^FuzzPolicyFile$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 fmt: ## format Go and .proto
 	gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
