@@ -38,10 +38,11 @@ generate: protodeps ## generate Go from .proto
 	$(BUF) format -w
 	$(BUF) generate
 	$(BUF) generate --template examples/buf.gen.yaml
+	$(BUF) generate --template benchmarks/buf.gen.yaml
 
 generated-fresh: protodeps
 	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
-	$(BUF) generate -o "$$out"; $(BUF) generate --template examples/buf.gen.yaml -o "$$out"; \
+	$(BUF) generate -o "$$out"; $(BUF) generate --template examples/buf.gen.yaml -o "$$out"; $(BUF) generate --template benchmarks/buf.gen.yaml -o "$$out"; \
 	cd "$$out"; find . -name '*.pb.go' | while read -r f; do cmp "$$f" "$(CURDIR)/$$f"; done; echo "generated code is fresh"
 
 fuzz: ## fuzz each target for FUZZTIME (30s)

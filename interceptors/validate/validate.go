@@ -5,6 +5,7 @@ package validate
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -14,7 +15,10 @@ import (
 
 // Validator checks messages of the types that it was compiled for. It is safe for concurrent use.
 type Validator struct {
-	rules protovalidate.Validator
+	// first stops at the first violation, and is what nearly every message meets. Only a message that breaks a rule needs all,
+	// whose rules are compiled when the first one does.
+	first protovalidate.Validator
+	all   func() (protovalidate.Validator, error)
 	types map[protoreflect.FullName]bool // nil: any
 	texts texts
 }
@@ -39,16 +43,18 @@ func NewLazy(types ...protoreflect.MessageDescriptor) (*Validator, error) { retu
 
 func compile(types []protoreflect.MessageDescriptor, opts ...protovalidate.ValidatorOption) (*Validator, error) {
 	all := transitive(types)
-	rules, err := protovalidate.New(append(opts, protovalidate.WithMessageDescriptors(all...))...)
+	first, err := protovalidate.New(append(opts, protovalidate.WithMessageDescriptors(all...), protovalidate.WithFailFast())...)
 	if err != nil {
 		return nil, fmt.Errorf("validate: %w", err)
 	}
-	v := &Validator{rules: rules, texts: make(texts)}
+	v := &Validator{first: first, texts: make(texts), all: sync.OnceValues(func() (protovalidate.Validator, error) {
+		return protovalidate.New()
+	})}
 	var errs []error
 	for _, t := range all {
 		// An empty message of each type brings the compilation errors of that type to light.
 		var broken *protovalidate.CompilationError
-		if err := rules.Validate(dynamicpb.NewMessage(t)); errors.As(err, &broken) {
+		if err := first.Validate(dynamicpb.NewMessage(t)); errors.As(err, &broken) {
 			errs = append(errs, fmt.Errorf("validate: %s: message %s: %w", t.ParentFile().Path(), t.FullName(), err))
 		}
 		v.texts.collect(t)
@@ -66,14 +72,16 @@ func (v *Validator) Check(msg proto.Message) error {
 	if name := msg.ProtoReflect().Descriptor().FullName(); v.types != nil && !v.types[name] {
 		return fmt.Errorf("validate: no rules were compiled for %s", name)
 	}
-	err := v.rules.Validate(msg, protovalidate.WithFailFast())
+	err := v.first.Validate(msg)
 	if err == nil {
 		return nil
 	}
 	if proto.Size(msg) <= maxDetailed {
-		if err = v.rules.Validate(msg); err == nil {
-			// A rule over the time of day can change its mind between the two.
-			return nil
+		// Whatever the second look finds, the first one stands: a rule over the time of day can change its mind between the two.
+		if all, compileErr := v.all(); compileErr == nil {
+			if detailed := all.Validate(msg); detailed != nil {
+				err = detailed
+			}
 		}
 	}
 	var invalid *protovalidate.ValidationError
