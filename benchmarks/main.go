@@ -36,7 +36,7 @@ func run(b bench) error {
 		return err
 	}
 	fmt.Printf("%d callers, 1 connection a side, %d rounds of %d calls (client and server in this process)\n\n", b.callers, b.rounds, b.calls)
-	print(os.Stdout, results)
+	report(os.Stdout, results)
 	fmt.Printf("\nthe decision and the chain alone:\n\n")
 	return w.alone(os.Stdout)
 }

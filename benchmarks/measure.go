@@ -86,9 +86,9 @@ func median[T time.Duration | float64](s []T) T {
 	return s[len(s)/2]
 }
 
-// print prints a row a side: its median, how it compares to the side it is measured beside, round by round, and how far the
+// report prints a row a side: its median, how it compares to the side it is measured beside, round by round, and how far the
 // rounds are apart.
-func print(w io.Writer, results map[string]*result) {
+func report(w io.Writer, results map[string]*result) {
 	names := make([]string, 0, len(results))
 	for name := range results {
 		names = append(names, name)

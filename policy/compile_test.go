@@ -59,7 +59,7 @@ func TestPoliciesThatCannotBeMeant(t *testing.T) {
 		{"a caller in the file", names + "methods:\n  /shop.v1.Shop/Buy:\n    callers:\n      - ops\n      - telle\n", one(nil), []string{
 			`policy.yaml:17:9: methods["/shop.v1.Shop/Buy"].callers[1]: the name "telle" is not bound in policy.yaml; did you mean "teller"?`,
 		}},
-		{"a size of nothing", names, one(&grpcguardv1.Rule{Callers: []string{"teller"}, MaxRequestBytes: u64(0)}), nil},
+		{"a size of nothing", names, one(&grpcguardv1.Rule{Callers: []string{"teller"}, MaxRequestBytes: new(uint64(0))}), nil},
 		{"a deadline of nothing", names, one(&grpcguardv1.Rule{Callers: []string{"teller"}, MaxDeadline: durationpb.New(0)}), nil},
 		{"a caller without a name", names, one(callers("")), nil},
 	}

@@ -100,10 +100,10 @@ func TestNothingIsAllowedByAbsence(t *testing.T) {
 func TestServiceMethodAndFileAreMergedFieldByField(t *testing.T) {
 	t.Parallel()
 	f := protoFile{
-		service: &grpcguardv1.Rule{Callers: []string{"spiffe://a.test/service"}, DeniedCallers: []string{"spiffe://a.test/d1"}, MaxRequestBytes: u64(100)},
+		service: &grpcguardv1.Rule{Callers: []string{"spiffe://a.test/service"}, DeniedCallers: []string{"spiffe://a.test/d1"}, MaxRequestBytes: new(uint64(100))},
 		methods: []method{
 			{"Inherits", nil},
-			{"Overrides", &grpcguardv1.Rule{Callers: []string{"spiffe://a.test/method"}, DeniedCallers: []string{"spiffe://a.test/d2"}, MaxResponseBytes: u64(50)}},
+			{"Overrides", &grpcguardv1.Rule{Callers: []string{"spiffe://a.test/method"}, DeniedCallers: []string{"spiffe://a.test/d2"}, MaxResponseBytes: new(uint64(50))}},
 			{"Closed", &grpcguardv1.Rule{Nobody: true}},
 			{"Opened", &grpcguardv1.Rule{Nobody: true}},
 			{"ClosedInFile", nil},
@@ -147,9 +147,6 @@ methods:
 	}
 }
 
-//go:fix inline
-func u64(n uint64) *uint64 { return new(n) }
-
 func TestHashSaysWhatAPolicySays(t *testing.T) {
 	t.Parallel()
 	base := compile(t, names, one(callers("teller", "ops")))
@@ -163,7 +160,7 @@ func TestHashSaysWhatAPolicySays(t *testing.T) {
 	for name, other := range map[string]*policy.Policy{
 		"a caller":      compile(t, names, one(callers("teller"))),
 		"the deny list": compile(t, names+"  - serial: ff\n", one(callers("teller", "ops"))),
-		"a limit":       compile(t, names, one(&grpcguardv1.Rule{Callers: []string{"teller", "ops"}, MaxRequestBytes: u64(7)})),
+		"a limit":       compile(t, names, one(&grpcguardv1.Rule{Callers: []string{"teller", "ops"}, MaxRequestBytes: new(uint64(7))})),
 		"a denial":      compile(t, names, one(&grpcguardv1.Rule{Callers: []string{"teller", "ops"}, DeniedCallers: []string{"spiffe://x.test/y"}})),
 		"nobody":        compile(t, names, one(&grpcguardv1.Rule{Nobody: true})),
 	} {

@@ -62,13 +62,17 @@ func gotRecords(exact, all int) string {
 
 // span is what the demo reads of an exported span.
 type span struct {
-	Name        string
-	SpanContext struct{ TraceID string }
-	SpanKind    int
-	Attributes  []struct {
-		Key   string
-		Value struct{ Value any }
-	}
+	Name        string `json:"Name"`
+	SpanContext struct {
+		TraceID string `json:"TraceID"`
+	} `json:"SpanContext"`
+	SpanKind   int `json:"SpanKind"`
+	Attributes []struct {
+		Key   string `json:"Key"`
+		Value struct {
+			Value any `json:"Value"`
+		} `json:"Value"`
+	} `json:"Attributes"`
 }
 
 const serverSpan = 2

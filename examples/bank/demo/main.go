@@ -30,7 +30,7 @@ func main() {
 	}
 	if err != nil || !ok {
 		stop()
-		os.Exit(1) //nolint:gocritic // Nothing is left to defer.
+		os.Exit(1)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -72,9 +73,9 @@ func (p *process) find(ctx context.Context, match func(record) bool) (record, er
 		if err != nil {
 			return record{}, err
 		}
-		for i := len(all) - 1; i >= 0; i-- {
-			if all[i].Side == "server" && match(all[i]) {
-				return all[i], nil
+		for _, r := range slices.Backward(all) {
+			if r.Side == "server" && match(r) {
+				return r, nil
 			}
 		}
 		select {
