@@ -45,6 +45,9 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 		}
 		opt(&cfg)
 	}
+	if cfg.onSinkError == nil {
+		return nil, errors.New("interceptors: WithSinkErrorHandler: the handler is nil")
+	}
 	service, lifetime, err := self(p, source, sink)
 	if err != nil {
 		return nil, err
@@ -88,17 +91,17 @@ func WithResponseValidation() ServerOption {
 }
 
 // WithSinkErrorHandler has f called with the errors of the sink that no call can be failed for, because it has been refused or
-// has ended already. It is called from several goroutines. Default: otel.Handle.
+// has ended already. It is called from several goroutines, and must not be nil. Default: otel.Handle.
 func WithSinkErrorHandler(f func(error)) ServerOption {
-	return func(c *serverConfig) {
-		if f != nil {
-			c.onSinkError = f
-		}
-	}
+	return func(c *serverConfig) { c.onSinkError = f }
 }
 
+// maxConcurrentStreams bounds what one connection can have in flight. gRPC has no bound of its own, and refused calls that wait
+// for a slow sink would have none either.
+const maxConcurrentStreams = 1000
+
 // ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the stats handler, the
-// limits on the size of messages, and an age after which connections are renewed. The age, with jitter, is a quarter of the
+// limits on the size of messages, a limit of 1,000 calls in flight a connection, and an age after which connections are renewed. The age, with jitter, is a quarter of the
 // lifetime of this server's own X509-SVID, 15 minutes at most, so that callers connect again with a new SVID well before the
 // one that opened the connection expires; calls in flight are finished first.
 func (s *Server) ServerOptions() []grpc.ServerOption {
@@ -111,6 +114,7 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return status.Error(codes.Unimplemented, "unknown method")
 		}),
+		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.MaxRecvMsgSize(s.limits.wireRequest),
 		grpc.MaxSendMsgSize(s.limits.wireResponse),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: s.age}),
@@ -138,6 +142,9 @@ func self(p *policy.Policy, source identity.Source, sink audit.Sink) (id string,
 	svid, err := source.GetX509SVID()
 	if err != nil {
 		return "", 0, fmt.Errorf("interceptors: no X509-SVID of our own: %w", err)
+	}
+	if svid == nil || len(svid.Certificates) == 0 {
+		return "", 0, errors.New("interceptors: no X509-SVID of our own: the source returned an empty one")
 	}
 	leaf := svid.Certificates[0]
 	return svid.ID.String(), leaf.NotAfter.Sub(leaf.NotBefore), nil

@@ -46,12 +46,13 @@ func TestWhatIsMissingAtStartUpIsNamed(t *testing.T) {
 		{"sink", p, source, nil, interceptors.WithResponseValidation(), "interceptors: the sink is nil; to keep no records, say audit.Discard"},
 		{"identity", p, emptySource{}, audit.Discard, interceptors.WithResponseValidation(), "interceptors: no X509-SVID of our own: none yet"},
 		{"option", p, source, audit.Discard, nil, "interceptors: server option 0 is nil"},
+		{"handler", p, source, audit.Discard, interceptors.WithSinkErrorHandler(nil), "interceptors: WithSinkErrorHandler: the handler is nil"},
 	}
 	for _, tt := range tests {
 		if _, err := interceptors.NewServer(tt.policy, tt.source, tt.sink, tt.opt); err == nil || err.Error() != tt.want {
 			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 		}
-		if tt.opt == nil {
+		if tt.opt == nil || tt.name == "handler" {
 			continue
 		}
 		if _, err := interceptors.NewClient(tt.policy, tt.source, tt.sink); err == nil || err.Error() != tt.want {

@@ -60,7 +60,12 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		if !returned {
 			p = &panicked{value: recover(), stack: debug.Stack()}
 		}
-		if err = cl.finish(c, err, p); err != nil {
+		err = cl.finish(c, err, p)
+		if p != nil && p.value != nil {
+			// The panic is the program's own, and on a client there is nobody else to protect from it.
+			panic(p.value)
+		}
+		if err != nil {
 			// A reply that was refused must not be used by a program that looks at it before the error.
 			if m, ok := reply.(proto.Message); ok {
 				proto.Reset(m)

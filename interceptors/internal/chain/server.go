@@ -68,15 +68,18 @@ func (s *Server) meet(ctx context.Context, method string) (c *Call) {
 }
 
 // take finds the call that the tap met and makes it this goroutine's. A call that came past the tap (grpc.Server.ServeHTTP has
-// none) is met here.
+// none) is met here. It is too late for one whose caller left in the meantime: its record is written.
 func (s *Server) take(ctx context.Context, method string, kind Kind) (*Call, context.Context, bool) {
 	c := FromContext(ctx)
 	if c == nil {
 		c = s.meet(ctx, method)
 		ctx = c
 	}
+	if !c.take() {
+		return nil, nil, false
+	}
 	c.Kind = kind
-	return c, ctx, c.take()
+	return c, ctx, true
 }
 
 // Unread ends a call that no interceptor has taken and none will, with the error that gRPC ended it with.
