@@ -189,6 +189,22 @@ func (b *bank) teller(ctx context.Context, args ...string) (told, error) {
 	return t, json.Unmarshal(out, &t)
 }
 
+// stay tells how to reach the bank, and waits until the demo is interrupted.
+func (b *bank) stay(ctx context.Context, w io.Writer) error {
+	for _, workload := range []string{"teller", "auditor", "operator", "stranger"} {
+		addr, err := b.socket(workload)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "SPIFFE_ENDPOINT_SOCKET=%s  # %s%s\n", addr, domain, workload)
+	}
+	for _, p := range b.processes {
+		fmt.Fprintf(w, "%s is at %s, its records are in %s\n", p.name, p.addr, p.records)
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // close stops what was started, each process by the end of its standard input and, if that takes long, by a signal.
 func (b *bank) close() {
 	for _, p := range b.processes {

@@ -16,6 +16,7 @@ import (
 
 func main() {
 	short := flag.Bool("short", false, "keep the load short")
+	stay := flag.Bool("stay", false, "leave the bank running after the day, until it is interrupted")
 	dir := flag.String("bank", "bank", "the `folder` of the bank's sources")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -24,7 +25,7 @@ func main() {
 	if *short {
 		load = 2 * time.Second
 	}
-	ok, err := run(ctx, *dir, load)
+	ok, err := run(ctx, *dir, load, *stay)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 	}
@@ -35,7 +36,7 @@ func main() {
 }
 
 // run plays the day and reports whether all went as expected.
-func run(ctx context.Context, sources string, load time.Duration) (ok bool, err error) {
+func run(ctx context.Context, sources string, load time.Duration, stay bool) (ok bool, err error) {
 	// Socket paths are short, or they do not work.
 	dir, err := os.MkdirTemp("", "bank")
 	if err != nil {
@@ -69,5 +70,9 @@ func run(ctx context.Context, sources string, load time.Duration) (ok bool, err 
 			return false, fmt.Errorf("%s: %w", part.title, err)
 		}
 	}
-	return day.table.end(), nil
+	ok = day.table.end()
+	if stay {
+		err = b.stay(ctx, os.Stdout)
+	}
+	return ok, err
 }
