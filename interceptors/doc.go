@@ -5,6 +5,8 @@
 // transport credentials, interceptors for unary calls and streams, a tap and a stats handler, which belong together; what is
 // given to grpc.NewServer after them can take their place, and interceptors given to it before them run outside of them.
 //
+// Serve with grpc.Server.Serve. Through ServeHTTP gRPC knows no tap and no identity, and every call is refused.
+//
 // Every call passes the same stages in the same order, whatever its kind:
 //
 //	handshake   TLS 1.3, both X509-SVIDs verified                   the connection fails

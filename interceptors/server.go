@@ -1,7 +1,6 @@
 package interceptors
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -67,11 +66,8 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, deadlineStage{}, s.limits,
 		validateStage{rules: rules, checkReceived: true, received: theirFault, checkSent: cfg.validateResponses, sent: ourFault})
 	s.chain = chain.NewServer(cfg.onSinkError, stages...)
-	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError(func(e *identity.HandshakeError) {
-		if err := sink.Write(context.Background(), record.ofHandshake(e)); err != nil {
-			cfg.onSinkError(err)
-		}
-	}))
+	handshakes := &handshakes{record: record, onError: cfg.onSinkError, writing: make(chan struct{}, maxHandshakes)}
+	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError(handshakes.refused))
 	return s, nil
 }
 

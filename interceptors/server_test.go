@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	"github.com/grpcguard/grpcguard/identity"
@@ -171,5 +173,73 @@ func TestRefusedHandshakesAreRecorded(t *testing.T) {
 			}
 			contains(t, r.Detail, tt.detail)
 		})
+	}
+}
+
+// Whoever can reach the port can make refused handshakes. A sink that stands still must not make them pile up: beyond a bound
+// their records are dropped, and that is said.
+func TestRefusedHandshakesDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	dropped := make(chan error, 1000)
+	w := newWorld(t, interceptors.Telemetry{Off: true}.Server(), interceptors.WithSinkErrorHandler(func(err error) { dropped <- err }))
+	w.records.blocked = make(chan struct{})
+	knock := func() {
+		c, err := net.Dial("tcp", w.addr)
+		must(t, err)
+		_, err = c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+		must(t, err)
+		_, _ = c.Read(make([]byte, 100))
+		must(t, c.Close())
+	}
+	for range 300 {
+		knock()
+	}
+	if err := <-dropped; err == nil || err.Error() != "interceptors: the record of a refused handshake was dropped, since the sink is behind" {
+		t.Errorf("got %v", err)
+	}
+	close(w.records.blocked)
+	if n := len(w.records.all(t, 256)); n != 256 {
+		t.Errorf("%d records", n)
+	}
+	must(t, calls["unary"](t.Context(), w.as(friendID)))
+}
+
+func TestASinkThatPanicsInAHandshake(t *testing.T) {
+	t.Parallel()
+	reported := make(chan error, 10)
+	w := newWorld(t)
+	w.addr = w.serve(guardOptions(t, w, panickingSink{}, interceptors.Telemetry{Off: true}.Server(), interceptors.WithSinkErrorHandler(func(err error) { reported <- err }))...)
+	c, err := net.Dial("tcp", w.addr)
+	must(t, err)
+	_, err = c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+	must(t, err)
+	if err := <-reported; err.Error() != "interceptors: the sink panicked: sink" {
+		t.Errorf("got %v", err)
+	}
+	must(t, c.Close())
+}
+
+// ServeHTTP goes past the tap and past the credentials. Nobody is anybody there, and so nobody is allowed.
+func TestServeHTTPRefusesEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	srv := grpc.NewServer(w.guard.ServerOptions()...)
+	pb.RegisterEchoServiceServer(srv, w.echo)
+	web := httptest.NewUnstartedServer(srv)
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	cc, err := grpc.NewClient("passthrough:///"+web.Listener.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
+	must(t, err)
+	for kind, call := range calls {
+		if err := call(t.Context(), pb.NewEchoServiceClient(cc)); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	must(t, cc.Close())
+	for _, r := range w.records.all(t, len(calls)) {
+		if r.Stage != "identity" || r.Reason != "no-identity" || r.Outcome != audit.OutcomeDenied {
+			t.Errorf("record %+v", r)
+		}
 	}
 }

@@ -183,11 +183,36 @@ func (c *Call) take() bool {
 	return taken
 }
 
-func (c *Call) end() bool { return c.state.CompareAndSwap(stateOpen, stateEnded) }
+// concludeUnread comes to the Result of a call that ended before an interceptor took it, and reports whether it did: whoever
+// makes the call's end writes its record.
+func (c *Call) concludeUnread(err error) bool {
+	if !c.state.CompareAndSwap(stateOpen, stateEnded) {
+		return false
+	}
+	if c.refusedBy(err) != nil {
+		_ = c.conclude(err, nil)
+		return true
+	}
+	c.Result = Result{
+		Outcome: audit.OutcomeUnread, Code: transportCode(err), Detail: "the request was never read", Duration: time.Since(c.Start),
+	}
+	if err != nil {
+		c.Result.Detail += ": " + err.Error()
+	}
+	return true
+}
+
+// transportCode is the code of gRPC's own error, or of the context that ended the call where gRPC told nothing.
+func transportCode(err error) codes.Code {
+	if s, ok := status.FromError(err); ok {
+		return s.Code()
+	}
+	return status.FromContextError(err).Code()
+}
 
 // answeredWith notes that gRPC has ended the call by itself. When a stream cannot be read or written, gRPC sends the status of
 // that before the handler knows, and whatever the handler returns comes too late.
-func (c *Call) answeredWith(err error) { c.answered.CompareAndSwap(0, 1+uint32(unreadCode(err))) }
+func (c *Call) answeredWith(err error) { c.answered.CompareAndSwap(0, 1+uint32(transportCode(err))) }
 
 // conclude turns what the handler, the callee or a stage left behind into the call's Result, and into the error that the
 // other side gets. A refusal wins over whatever the program made of it, so that no handler can overrule a stage by ignoring

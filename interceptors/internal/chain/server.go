@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"github.com/grpcguard/grpcguard/identity"
-	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
@@ -44,8 +42,8 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	}
 	c.unwatch = context.AfterFunc(c.Context, func() {
 		// Where a stats handler knows the call, its End event comes too, and knows the status code.
-		if !c.tagged.Load() {
-			s.Unread(c, c.Err())
+		if !c.tagged.Load() && c.concludeUnread(c.Err()) && !s.early.takes(c) {
+			s.endUnheard(c, c)
 		}
 	})
 	return c, nil
@@ -84,21 +82,9 @@ func (s *Server) take(ctx context.Context, method string, kind Kind) (*Call, con
 
 // Unread ends a call that no interceptor has taken and none will, with the error that gRPC ended it with.
 func (s *Server) Unread(ctx context.Context, err error) {
-	c := FromContext(ctx)
-	if c == nil || !c.end() {
-		return
+	if c := FromContext(ctx); c != nil && c.concludeUnread(err) {
+		s.endUnheard(ctx, c)
 	}
-	if c.refusedBy(err) == nil {
-		c.Result = Result{
-			Outcome: audit.OutcomeUnread, Code: unreadCode(err), Detail: "the request was never read", Duration: time.Since(c.Start),
-		}
-		if err != nil {
-			c.Result.Detail += ": " + err.Error()
-		}
-	} else {
-		_ = c.conclude(err, nil)
-	}
-	s.endUnheard(ctx, c)
 }
 
 // endUnheard ends a call whose answer is out of our hands.
@@ -106,14 +92,6 @@ func (s *Server) endUnheard(ctx context.Context, c *Call) {
 	if err := s.stages.runEnd(ctx, c); err != nil {
 		s.onError(err)
 	}
-}
-
-// unreadCode is the code of gRPC's own error, or of the context that ended the call where gRPC told nothing.
-func unreadCode(err error) codes.Code {
-	if s, ok := status.FromError(err); ok {
-		return s.Code()
-	}
-	return status.FromContextError(err).Code()
 }
 
 // Unary is the server's unary interceptor.
