@@ -25,7 +25,7 @@ func (traceStage) Name() string { return "trace" }
 
 func (s traceStage) End(ctx context.Context, c *chain.Call) error {
 	span := trace.SpanFromContext(ctx)
-	if !span.SpanContext().IsValid() {
+	if !c.Tagged() && !span.SpanContext().IsValid() {
 		span = s.start(c)
 		defer span.End()
 	}
