@@ -189,3 +189,15 @@ func TestRefusedCallsWaitForASlowSink(t *testing.T) {
 		t.Errorf("%d records, want %d", got, flood+1)
 	}
 }
+
+// Headers cost their sender a few bytes and the server as much as it lets them.
+func TestHeadersAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(friendID)
+	must(t, calls["unary"](metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("x", 32<<10)), c))
+	if err := calls["unary"](metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("x", 80<<10)), c); err == nil {
+		t.Error("80 KiB of headers are taken")
+	}
+	must(t, calls["unary"](t.Context(), c))
+}

@@ -92,12 +92,18 @@ func WithSinkErrorHandler(f func(error)) ServerOption {
 	return func(c *serverConfig) { c.onSinkError = f }
 }
 
-// maxConcurrentStreams bounds what one connection can have in flight. gRPC has no bound of its own, and refused calls that wait
-// for a slow sink would have none either.
-const maxConcurrentStreams = 1000
+// What one connection may hold on to. gRPC bounds neither calls in flight nor, short of 16 MiB a call, headers, which a few bytes
+// on the wire can stand for; calls that are refused and wait for a slow sink would hold on to both. A handshake has two
+// minutes, for whoever can reach the port.
+const (
+	maxConcurrentStreams = 1000
+	maxHeaderListBytes   = 64 << 10
+	handshakeTimeout     = 20 * time.Second
+)
 
 // ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the stats handler, the
-// limits on the size of messages, a limit of 1,000 calls in flight a connection, and an age after which connections are renewed. The age, with jitter, is a quarter of the
+// limits on the size of messages, limits of 1,000 calls in flight a connection, 64 KiB of headers a call and 20 seconds a
+// handshake, and an age after which connections are renewed. The age, with jitter, is a quarter of the
 // lifetime of this server's own X509-SVID, 15 minutes at most, so that callers connect again with a new SVID well before the
 // one that opened the connection expires; calls in flight are finished first.
 func (s *Server) ServerOptions() []grpc.ServerOption {
@@ -111,6 +117,8 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 			return status.Error(codes.Unimplemented, "unknown method")
 		}),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
+		grpc.MaxHeaderListSize(maxHeaderListBytes),
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxRecvMsgSize(s.limits.wireRequest),
 		grpc.MaxSendMsgSize(s.limits.wireResponse),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: s.age}),
