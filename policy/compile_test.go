@@ -220,3 +220,35 @@ func TestMissingSaysWhatToWriteAndWhere(t *testing.T) {
 		}
 	}
 }
+
+// Two methods on one line of a .proto file are two methods: what one allows is nothing to the other.
+func TestMethodsOnOneLineDoNotShareTheirCallers(t *testing.T) {
+	t.Parallel()
+	f := protoFile{methods: []method{
+		{"A", callers("spiffe://a.test/a")},
+		{"B", callers("spiffe://a.test/b")},
+		{"C", &grpcguardv1.Rule{Callers: []string{"spiffe://a.test/a"}, DeniedCallers: []string{"spiffe://a.test/b"}}},
+		{"D", &grpcguardv1.Rule{Callers: []string{"spiffe://a.test/a"}, DeniedCallers: []string{"spiffe://a.test/c"}}},
+	}}
+	f.change = func(file *descriptorpb.FileDescriptorProto) {
+		file.SourceCodeInfo = &descriptorpb.SourceCodeInfo{}
+		for i := range int32(4) {
+			file.SourceCodeInfo.Location = append(file.SourceCodeInfo.Location,
+				&descriptorpb.SourceCodeInfo_Location{Path: []int32{6, 0, 2, i}, Span: []int32{11, 2, 30}})
+		}
+	}
+	p := compile(t, "", f)
+	for method, allowed := range map[string]string{"A": "a", "B": "b", "C": "a", "D": "a"} {
+		for _, who := range []string{"a", "b", "c"} {
+			d := p.Rule("/shop.v1.Shop/" + method).Decide(subject("spiffe://a.test/" + who))
+			if d.Allowed != (who == allowed) || !strings.Contains(d.Rule, "/shop.v1.Shop/"+method) {
+				t.Errorf("%s calls %s: %+v", who, method, d)
+			}
+		}
+	}
+	for method, denied := range map[string]string{"C": "b", "D": "c"} {
+		if d := p.Rule("/shop.v1.Shop/" + method).Decide(subject("spiffe://a.test/" + denied)); d.Reason != policy.ReasonCallerDenied {
+			t.Errorf("%s calls %s: %+v", denied, method, d)
+		}
+	}
+}

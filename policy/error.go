@@ -75,10 +75,19 @@ func (p place) option(format string, args ...any) place {
 
 // String names the place for records.
 func (p place) String() string {
+	s := p.File
 	if p.Line > 0 {
-		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Option)
+		s += fmt.Sprintf(":%d", p.Line)
 	}
-	return fmt.Sprintf("%s: %s: %s", p.File, p.Subject, p.Option)
+	if p.Subject != "" {
+		s += ": " + p.Subject
+	}
+	return s + ": " + p.Option
+}
+
+// key tells a place from every other one of a policy.
+func (p place) key() string {
+	return fmt.Sprintf("%q:%d:%d:%q:%q", p.File, p.Line, p.Column, p.Subject, p.Option)
 }
 
 // nearest returns the candidate closest to name, if it is close enough to be what was meant.

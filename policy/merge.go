@@ -49,6 +49,14 @@ func merge(rules []declared) merged {
 	return m
 }
 
+// declaredAt is where it says who may call, be it nobody.
+func (m merged) declaredAt() place {
+	if m.closed != nil {
+		return *m.closed
+	}
+	return *m.at
+}
+
 func entries(texts []string, d declared, field string) []written {
 	list := make([]written, len(texts))
 	for i, text := range texts {

@@ -80,18 +80,17 @@ func coveredBy(p Pattern, denied []resolved) *place {
 	return nil
 }
 
-// share returns the access that callers and denied make, the same one for all methods that declare them in the same places.
+// share returns the access that callers and denied make, the same one for all methods that declare them in the same places. A
+// place is compared in all its parts: methods that share what they did not both declare would let each other's callers in.
 func (c *compiler) share(m merged, callers, denied []resolved) *access {
 	a := &access{denyList: c.denyList}
-	switch {
-	case m.closed != nil:
-		a.otherwise = &Decision{Reason: ReasonMethodClosed, Rule: m.closed.String()}
-	default:
-		a.otherwise = &Decision{Reason: ReasonCallerNotListed, Rule: m.at.String()}
+	a.otherwise = &Decision{Reason: ReasonCallerNotListed, Rule: m.declaredAt().String()}
+	if m.closed != nil {
+		a.otherwise.Reason = ReasonMethodClosed
 	}
-	places := []string{a.otherwise.Rule}
+	places := []string{m.declaredAt().key()}
 	for _, d := range denied {
-		places = append(places, d.at.String())
+		places = append(places, d.at.key())
 	}
 	key := strings.Join(places, "\x00")
 	if shared := c.shared[key]; shared != nil {
