@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	"github.com/grpcguard/grpcguard/identity/authority"
@@ -108,6 +109,22 @@ func TestAnSVIDThatExpiresUnderALiveConnection(t *testing.T) {
 		}
 		if r.Outcome != audit.OutcomeDenied || r.Stage != "identity" || r.Reason != "identity-expired" || r.Caller != friendID {
 			t.Errorf("record %+v", r)
+		}
+	}
+}
+
+// The guard's own deadline must not cut off the answer of a call that made it.
+func TestLargeAnswersArriveWhole(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.policy = compile(t, policyID+"methods:\n  /guardtest.v1.EchoService/Small: {max_request_bytes: 9000000, max_response_bytes: 9000000}\n")
+	w.addr = w.serve(guardOptions(t, w, w.records)...)
+	cc := w.dial(w.workload(friendID), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(10<<20)))
+	for range 20 {
+		resp, err := pb.NewEchoServiceClient(cc).Small(t.Context(), &pb.SmallRequest{Data: make([]byte, 5<<20)})
+		must(t, err)
+		if len(resp.GetData()) != 5<<20 {
+			t.Fatalf("%d bytes", len(resp.GetData()))
 		}
 	}
 }

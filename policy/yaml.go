@@ -109,6 +109,10 @@ func (c *plain) field(n *yaml.Node, field protoreflect.FieldDescriptor) {
 			c.problemf(n, "%s is a list: write [%s]", field.Name(), n.Value)
 			return
 		}
+		if len(n.Content) == 0 {
+			// Written to close a method, it would do nothing: an empty list overrides no other.
+			c.problemf(n, "%s is empty, which says nothing; to close a method write nobody: true", field.Name())
+		}
 		for _, element := range n.Content {
 			c.single(element, field)
 		}

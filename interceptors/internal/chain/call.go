@@ -130,6 +130,14 @@ func FromContext(ctx context.Context) *Call {
 	return c
 }
 
+// release lets go of what EndAt holds. On a server only a call that gRPC drops needs it: gRPC sends the answer of any other
+// under the call's context, and cancels it afterwards.
+func (c *Call) release() {
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
 // EndAt bounds the call by a deadline of its own, with a cause that [context.Cause] then returns. For Admit hooks.
 func (c *Call) EndAt(deadline time.Time, cause error) {
 	ctx, cancel := context.WithDeadlineCause(c.Context, deadline, cause)

@@ -39,7 +39,9 @@ func (cl *Client) finish(c *Call, err error, p *panicked) error {
 		// What the callee said is for the program to read as it is.
 		err = passed
 	}
-	if unkept := cl.stages.runEnd(c, c); unkept != nil {
+	unkept := cl.stages.runEnd(c, c)
+	c.release()
+	if unkept != nil {
 		if err == nil {
 			return errUnkept
 		}

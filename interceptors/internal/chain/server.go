@@ -37,6 +37,7 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if r := c.refusal.Load(); r != nil && lingersShortly(ctx, c.Start) {
 		err := c.conclude(r.err, nil)
 		if s.early.takes(c) {
+			c.release()
 			return nil, err
 		}
 	}

@@ -124,9 +124,6 @@ func (s *stages) runEnd(ctx context.Context, c *Call) (err error) {
 	for _, e := range s.end {
 		err = errors.Join(err, endSafely(ctx, e, c))
 	}
-	if c.cancel != nil {
-		c.cancel()
-	}
 	return err
 }
 
