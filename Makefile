@@ -29,7 +29,7 @@ lint: protodeps ## vet, golangci-lint, buf lint and format, generated code is fr
 	@$(MAKE) --no-print-directory generated-fresh
 
 bench: ## what a guarded call costs beside a bare one, as ratios in one run
-	cd benchmarks && go run . 
+	cd benchmarks && go run .
 
 bench-quick: ## the same in a fraction of the time, noisier
 	cd benchmarks && go run . -quick

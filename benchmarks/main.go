@@ -12,9 +12,9 @@ import (
 func main() {
 	quick := flag.Bool("quick", false, "fewer and shorter rounds")
 	flag.Parse()
-	b := bench{rounds: 9, calls: 4000, callers: 64}
+	b := bench{rounds: 9, calls: 12_800, callers: 64}
 	if *quick {
-		b.rounds, b.calls = 5, 1500
+		b.rounds, b.calls = 5, 2560
 	}
 	if err := run(b); err != nil {
 		log.Fatal(err)

@@ -16,6 +16,8 @@ type side struct {
 	// beside is the side that this one is a ratio of; itself for a bare one.
 	beside string
 	call   func() error
+	// long says that a call is as long as many others; it is made a twentieth as often.
+	long bool
 }
 
 // result is what the rounds of a side came to.
@@ -53,6 +55,10 @@ func (b bench) measure(sides []side) (map[string]*result, error) {
 }
 
 func (b bench) round(s side, calls int) (perCall time.Duration, allocs float64, err error) {
+	if s.long {
+		calls /= 20
+	}
+	calls = max(calls, b.callers)
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -140,16 +140,16 @@ func (w *world) sides() ([]side, error) {
 	const bareName = "1 bare mTLS, a unary call"
 	const bareInTime = "0 bare mTLS, a unary call with a deadline of the caller's"
 	return []side{
-		{bareInTime, bareInTime, func() error { return inTime(bare) }},
-		{"0 guarded, the same", bareInTime, func() error { return inTime(guarded) }},
-		{bareName, bareName, func() error { return plain(bare) }},
-		{"2 guarded: identity, rule, callers, deadline, size", bareName, func() error { return plain(guarded) }},
-		{"3 and protovalidate on a transfer (7 rules, 1 CEL)", bareName, func() error { return valid(guarded) }},
-		{"4 and a JSON record to a file", bareName, func() error { return valid(recorded) }},
-		{"5 as 3, with otelgrpc's spans and metrics, not sampled", bareName, func() error { return valid(traced) }},
-		{"6 refused: a caller who is not listed", bareName, func() error { return denied(refused) }},
-		{"7 bare mTLS, a stream of 100 messages each way", "7 bare mTLS, a stream of 100 messages each way", func() error { return stream(bare) }},
-		{"8 guarded, a stream of 100 messages each way", "7 bare mTLS, a stream of 100 messages each way", func() error { return stream(guarded) }},
+		{bareInTime, bareInTime, func() error { return inTime(bare) }, false},
+		{"0 guarded, the same", bareInTime, func() error { return inTime(guarded) }, false},
+		{bareName, bareName, func() error { return plain(bare) }, false},
+		{"2 guarded: identity, rule, callers, deadline, size", bareName, func() error { return plain(guarded) }, false},
+		{"3 and protovalidate on a transfer (7 rules, 1 CEL)", bareName, func() error { return valid(guarded) }, false},
+		{"4 and a JSON record to a file", bareName, func() error { return valid(recorded) }, false},
+		{"5 as 3, with otelgrpc's spans and metrics, not sampled", bareName, func() error { return valid(traced) }, false},
+		{"6 refused: a caller who is not listed", bareName, func() error { return denied(refused) }, false},
+		{"7 bare mTLS, a stream of 100 messages each way", "7 bare mTLS, a stream of 100 messages each way", func() error { return stream(bare) }, true},
+		{"8 guarded, a stream of 100 messages each way", "7 bare mTLS, a stream of 100 messages each way", func() error { return stream(guarded) }, true},
 	}, nil
 }
 

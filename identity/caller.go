@@ -18,6 +18,7 @@ type Caller struct {
 	serial  string
 	leaf    *x509.Certificate
 	expires time.Time
+	address string
 }
 
 // newCaller describes a verified peer. A chain is only as valid as its shortest-lived certificate; of several chains that
@@ -47,6 +48,9 @@ func (c *Caller) TrustDomain() spiffeid.TrustDomain { return c.id.TrustDomain() 
 
 // Serial returns the serial number of the caller's X509-SVID in lower-case hexadecimal, without leading zeros.
 func (c *Caller) Serial() string { return c.serial }
+
+// Address returns the network address at the other end of the connection, in the form of net.Addr's String.
+func (c *Caller) Address() string { return c.address }
 
 // Certificate returns the caller's X509-SVID. It is shared by all calls of the connection and must not be modified.
 func (c *Caller) Certificate() *x509.Certificate { return c.leaf }

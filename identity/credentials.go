@@ -69,6 +69,9 @@ func (s *server) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 		}
 		return nil, nil, err
 	}
+	if remote := raw.RemoteAddr(); remote != nil {
+		h.peer.address = remote.String()
+	}
 	return &conn{Conn: c, local: &callerAddr{Addr: c.LocalAddr(), caller: h.peer}}, info, nil
 }
 

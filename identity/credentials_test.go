@@ -226,7 +226,7 @@ func TestCallerAndAuthInfo(t *testing.T) {
 	}
 	c := w.callers[0]
 	if c.ID().String() != callerID || c.TrustDomain().Name() != "a.test" || c.Serial() != leaf.SerialNumber.Text(16) ||
-		!c.Certificate().Equal(leaf) || !c.Expires().Equal(leaf.NotAfter) {
+		!c.Certificate().Equal(leaf) || c.Address() != w.peers[0].Addr.String() || !c.Expires().Equal(leaf.NotAfter) {
 		t.Errorf("caller %+v", c)
 	}
 	if c.Expired(leaf.NotAfter) || !c.Expired(leaf.NotAfter.Add(time.Nanosecond)) {

@@ -44,9 +44,8 @@ func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
 		PolicyHash:     s.policy.Hash(),
 	}
 	if caller := c.Caller; caller != nil {
-		r.Caller, r.CallerSerial = caller.ID().String(), caller.Serial()
-	}
-	if c.Peer != nil && c.Peer.Addr != nil {
+		r.Caller, r.CallerSerial, r.Address = caller.ID().String(), caller.Serial(), caller.Address()
+	} else if c.Peer != nil && c.Peer.Addr != nil {
 		r.Address = c.Peer.Addr.String()
 	}
 	r.Decision = decisionOf(c)

@@ -41,7 +41,8 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 			return nil, err
 		}
 	}
-	c.unwatch = context.AfterFunc(c.Context, func() {
+	// gRPC's own context is watched, which it cancels whenever and however the call ends.
+	c.unwatch = context.AfterFunc(ctx, func() {
 		// Where a stats handler knows the call, its End event comes too, and knows the status code.
 		if !c.tagged.Load() && c.concludeUnread(c.Err()) && !s.early.takes(c) {
 			s.endUnheard(c, c)
