@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -273,5 +275,67 @@ func TestConcurrentCallsKeepTheirRecordsApart(t *testing.T) {
 		if (r.Caller == friendID) != (r.Outcome == audit.OutcomeOK) {
 			t.Errorf("record %+v", r)
 		}
+	}
+}
+
+// Callers that leave at any moment, in the middle of gRPC's own reading too: no call has two records, and what ends well or was
+// refused has one.
+func TestCancelledCallsHaveNoTwoRecords(t *testing.T) {
+	t.Parallel()
+	_, telemetry := spans()
+	for name, option := range map[string]interceptors.Telemetry{"traced": telemetry, "untraced": {Off: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, option.Server())
+			clients := map[string]pb.EchoServiceClient{"friend": w.as(friendID), "stranger": w.as("spiffe://example.org/stranger")}
+			var wg sync.WaitGroup
+			var finished sync.Map // trace ID -> error of a call that was not cancelled
+			const each = 150
+			for who, c := range clients {
+				for kind, call := range calls {
+					wg.Go(func() {
+						for i := range each {
+							id := fmt.Sprintf("%032x", rand.Uint64()|1)
+							ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+id+"-b7ad6b7169203331-01")
+							ctx, cancel := context.WithTimeout(ctx, time.Duration(rand.IntN(2000))*time.Microsecond)
+							if i%3 == 0 {
+								cancel()
+								ctx, cancel = context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+id+"-b7ad6b7169203331-01"))
+							}
+							err := call(ctx, c)
+							cancel()
+							if code := status.Code(err); err == nil || code == codes.PermissionDenied {
+								finished.Store(id, who+" "+kind)
+							} else if code != codes.DeadlineExceeded && code != codes.Canceled {
+								t.Errorf("%s, %s: %v", who, kind, err)
+							}
+						}
+					})
+				}
+			}
+			wg.Wait()
+			done := 0
+			finished.Range(func(any, any) bool { done++; return true })
+			records := w.records.all(t, done)
+			if len(records) > 2*len(calls)*each {
+				t.Errorf("%d records of %d calls", len(records), 2*len(calls)*each)
+			}
+			if name == "untraced" {
+				return
+			}
+			seen := make(map[string]int)
+			for _, r := range records {
+				seen[r.TraceID]++
+				if seen[r.TraceID] > 1 {
+					t.Errorf("a second record: %+v", r)
+				}
+			}
+			finished.Range(func(id, what any) bool {
+				if seen[id.(string)] != 1 {
+					t.Errorf("%v: %d records", what, seen[id.(string)])
+				}
+				return true
+			})
+		})
 	}
 }

@@ -25,7 +25,8 @@ func (traceStage) Name() string { return "trace" }
 
 func (s traceStage) End(ctx context.Context, c *chain.Call) error {
 	span := trace.SpanFromContext(ctx)
-	if !c.Tagged() && !span.SpanContext().IsValid() {
+	// A context that is still the bare call has not been with otelgrpc.
+	if bare := ctx == context.Context(c); bare && !span.SpanContext().IsValid() {
 		span = s.start(c)
 		defer span.End()
 	}

@@ -111,9 +111,6 @@ func (c *Call) SetSpanContext(sc trace.SpanContext) { c.span.Store(&sc) }
 // Tag marks a call that gRPC's stats handler has met, and which it will therefore tell the end of.
 func (c *Call) Tag() { c.tagged.Store(true) }
 
-// Tagged reports whether gRPC's stats handler has met the call, and so made it a span.
-func (c *Call) Tagged() bool { return c.tagged.Load() }
-
 type callKey struct{}
 
 // Value makes the Call findable in every context below it.
