@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -180,7 +181,7 @@ func TestCallsThatNeverReachTheHandlerAreRecorded(t *testing.T) {
 			return s.RecvMsg(&pb.UnaryResponse{})
 		}, codes.Internal},
 		{"a caller that opens a call and says nothing until its deadline", func(ctx context.Context, cc *grpc.ClientConn) error {
-			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
 			s, err := cc.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)
 			if err != nil {
@@ -194,7 +195,12 @@ func TestCallsThatNeverReachTheHandlerAreRecorded(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, traced %v", tt.name, traced), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, interceptors.Telemetry{Off: !traced}.Server())
-				if code := status.Code(tt.call(t.Context(), w.dial(w.workload(friendID)))); code != tt.code {
+				cc := w.dial(w.workload(friendID))
+				cc.Connect()
+				for s := cc.GetState(); s != connectivity.Ready; s = cc.GetState() {
+					cc.WaitForStateChange(t.Context(), s)
+				}
+				if code := status.Code(tt.call(t.Context(), cc)); code != tt.code {
 					t.Errorf("the caller got %v, want %v", code, tt.code)
 				}
 				r := w.records.one(t)

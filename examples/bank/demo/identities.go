@@ -101,7 +101,7 @@ func (d *day) federated(ctx context.Context, source identity.Source, id string) 
 
 // expiring is a connection that outlives the SVID that opened it.
 func (d *day) expiring(ctx context.Context, source identity.Source, teller spiffeid.ID) error {
-	end := time.Now().Add(2 * time.Second).Truncate(time.Second)
+	end := time.Now().Add(3 * time.Second).Truncate(time.Second)
 	svid, err := d.bank.authority.MintX509SVID(teller, authority.WithNotAfter(end))
 	if err != nil {
 		return err
