@@ -113,7 +113,7 @@ func (w *world) bare() (benchv1.TransferServiceClient, error) {
 }
 
 func (w *world) guarded(who *authority.Workload, sink audit.Sink, t interceptors.Telemetry) (benchv1.TransferServiceClient, error) {
-	guard, err := interceptors.NewServer(w.policy, w.server, sink, t.Server())
+	guard, err := interceptors.NewServer(w.policy, w.server, sink, t)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -58,7 +59,7 @@ type server struct {
 }
 
 func (s *server) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	h := &handshake{bundles: s.source, accept: spiffeid.MatchAny()}
+	h := &handshake{bundles: s.source, accept: spiffeid.MatchAny(), usage: x509.ExtKeyUsageClientAuth}
 	c, info, err := credentials.NewTLS(h.config(s.source)).ServerHandshake(raw)
 	if err == nil {
 		info, err = h.authInfo(c, info)
@@ -72,6 +73,7 @@ func (s *server) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if remote := raw.RemoteAddr(); remote != nil {
 		h.peer.address = remote.String()
 	}
+	h.peer.conn = raw
 	return &conn{Conn: c, local: &callerAddr{Addr: c.LocalAddr(), caller: h.peer}}, info, nil
 }
 
@@ -117,7 +119,7 @@ type client struct {
 }
 
 func (c *client) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	h := &handshake{bundles: c.source, accept: c.callee}
+	h := &handshake{bundles: c.source, accept: c.callee, usage: x509.ExtKeyUsageServerAuth}
 	tc, info, err := credentials.NewTLS(h.config(c.source)).ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		return nil, nil, err

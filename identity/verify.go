@@ -2,8 +2,10 @@ package identity
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -15,6 +17,8 @@ import (
 type handshake struct {
 	bundles x509bundle.Source
 	accept  spiffeid.Matcher
+
+	usage x509.ExtKeyUsage // what the peer's certificate is used for
 
 	peer    *Caller
 	claimed spiffeid.ID // what the peer's certificate says, believed or not
@@ -35,6 +39,9 @@ func (h *handshake) verify(cs tls.ConnectionState) error {
 	if id.Path() == "" {
 		return fmt.Errorf("identity: %s names a trust domain, not a workload", id)
 	}
+	if err := usable(cs.PeerCertificates[0], h.usage); err != nil {
+		return err
+	}
 	if len(chains) == 0 || len(chains[0]) == 0 {
 		return errors.New("identity: the peer's certificate verified without a chain")
 	}
@@ -44,6 +51,18 @@ func (h *handshake) verify(cs tls.ConnectionState) error {
 	h.peer = newCaller(id, chains)
 	cs.VerifiedChains = chains
 	h.state = cs
+	return nil
+}
+
+// usable holds a leaf to what it may be used for: X509-SVID, sections 4.3 and 4.4.
+func usable(leaf *x509.Certificate, usage x509.ExtKeyUsage) error {
+	if leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return errors.New("identity: the peer's certificate is not for digital signatures")
+	}
+	if len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) > 0 &&
+		!slices.Contains(leaf.ExtKeyUsage, usage) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return errors.New("identity: the peer's certificate is for another use than this side of TLS")
+	}
 	return nil
 }
 

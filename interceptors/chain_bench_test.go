@@ -44,7 +44,7 @@ func benchServer(tb testing.TB) (*Server, context.Context) {
 		}
 		return w
 	}
-	s, err := NewServer(p, workload("spiffe://example.org/server"), audit.Discard, Telemetry{Off: true}.Server())
+	s, err := NewServer(p, workload("spiffe://example.org/server"), audit.Discard, Telemetry{Off: true})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -131,8 +131,10 @@ func BenchmarkRefused(b *testing.B) {
 	for b.Loop() {
 		if _, err := s.chain.Tap(ctx, tapInfo); err == nil {
 			// The queue was full: the interceptor refuses the call.
-			s.chain.Close()
+			_ = s.chain.Close(context.Background())
 		}
 	}
-	s.Close()
+	if err := s.Close(context.Background()); err != nil {
+		b.Fatal(err)
+	}
 }

@@ -2,9 +2,9 @@ package interceptors
 
 import (
 	"fmt"
+	"sync"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc"
 
 	"github.com/grpcguard/grpcguard/identity"
@@ -16,23 +16,24 @@ import (
 
 // Client guards the calls that a program makes. It is safe for concurrent use, and serves any number of connections.
 type Client struct {
-	policy *policy.Policy
-	source identity.Source
-	record *recordStage
-	rules  *validate.Validator
-	cfg    clientConfig
+	policy  *policy.Policy
+	source  identity.Source
+	record  *recordStage
+	rules   *validate.Validator
+	cfg     clientConfig
+	metrics breakerMetrics
+
+	mu       sync.Mutex
+	breakers map[string]*breakerStage // by callee
 }
 
 // NewClient returns a guard for calls made with the X509-SVID of source. Of p it uses the names of callees, and of methods
 // that it knows the deadlines and sizes; whether a call is allowed is the server's to say. Every call's record goes to sink.
 // Responses are validated.
 func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts ...ClientOption) (*Client, error) {
-	cfg := clientConfig{onSinkError: otel.Handle}
-	for i, opt := range opts {
-		if opt == nil {
-			return nil, fmt.Errorf("interceptors: client option %d is nil", i)
-		}
-		opt(&cfg)
+	cfg, err := newClientConfig(opts)
+	if err != nil {
+		return nil, err
 	}
 	service, _, err := self(p, source, sink)
 	if err != nil {
@@ -42,26 +43,33 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
-	cfg.telemetry = cfg.telemetry.settled()
+	for method, f := range cfg.fallbacks {
+		if err := f.fits(p, method); err != nil {
+			return nil, fmt.Errorf("interceptors: %w", err)
+		}
+	}
+	metrics, err := newBreakerMetrics(cfg.telemetry)
+	if err != nil {
+		return nil, fmt.Errorf("interceptors: %w", err)
+	}
 	return &Client{
-		policy: p, source: source, rules: rules, cfg: cfg,
+		policy: p, source: source, rules: rules, cfg: cfg, metrics: metrics, breakers: make(map[string]*breakerStage),
 		record: &recordStage{sink: sink, side: audit.SideClient, service: service, policy: p},
 	}, nil
 }
 
-// ClientOption configures [NewClient].
-type ClientOption func(*clientConfig)
-
-type clientConfig struct {
-	telemetry        Telemetry
-	validateRequests bool
-	onSinkError      func(error)
-}
-
-// WithRequestValidation has the messages that the client sends validated before they leave; one that is invalid ends its call
-// with InvalidArgument, without bothering the server. Default: only responses are validated.
-func WithRequestValidation() ClientOption {
-	return func(c *clientConfig) { c.validateRequests = true }
+// breakersOf returns the breakers of a callee, which all connections to it share.
+func (c *Client) breakersOf(callee string) *breakerStage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.breakers[callee]
+	if s == nil {
+		s = &breakerStage{
+			callee: callee, fallbacks: c.cfg.fallbacks, sharer: c.cfg.sharer, events: events{c.record, c.cfg.onSinkError}, metrics: c.metrics,
+		}
+		c.breakers[callee] = s
+	}
+	return s
 }
 
 // DialOptions returns what grpc.NewClient needs to talk to callee and to nobody else. The callee is a name that the policy file
@@ -73,10 +81,14 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
 	request, response := wireLimits(c.policy)
-	// On a client a request is what is sent and a response what is received.
-	limits := clientSizeStage{sizeStage{wireRequest: request, wireResponse: response}}
-	ch := chain.NewClient(callee, c.cfg.onSinkError, c.record, ruleStage{policy: c.policy}, deadlineStage{}, limits,
-		validateStage{rules: c.rules, checkReceived: true, received: calleesFault, checkSent: c.cfg.validateRequests, sent: theirFault})
+	stages := []chain.Stage{
+		c.record, ruleStage{policy: c.policy}, c.breakersOf(callee), deadlineStage{}, newClientSize(c.policy),
+		validateStage{rules: c.rules, checkReceived: true, received: calleesFault, checkSent: c.cfg.validateRequests, sent: theirFault},
+	}
+	if c.cfg.faults != nil {
+		stages = append(stages, &faultStage{c.cfg.faults})
+	}
+	ch := chain.NewClient(callee, c.cfg.onSinkError, stages...)
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(identity.NewClientCredentials(c.source, accept.Match)),
 		grpc.WithChainUnaryInterceptor(ch.Unary),

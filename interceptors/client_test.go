@@ -143,7 +143,7 @@ func TestClientWithholdsWhatCannotBeRecorded(t *testing.T) {
 func TestClientTalksToItsCalleeOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	client, err := interceptors.NewClient(w.policy, w.workload(friendID), newRecorder(), interceptors.Telemetry{Off: true}.Client())
+	client, err := interceptors.NewClient(w.policy, w.workload(friendID), newRecorder(), interceptors.Telemetry{Off: true})
 	must(t, err)
 	dial, err := client.DialOptions("spiffe://example.org/other")
 	must(t, err)

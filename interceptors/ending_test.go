@@ -111,7 +111,7 @@ func TestWithoutARecordNobodyIsToldThatACallWentWell(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			lost := make(chan error, 8)
-			w := newWorld(t, interceptors.Telemetry{Off: true}.Server(), interceptors.WithSinkErrorHandler(func(err error) { lost <- err }))
+			w := newWorld(t, interceptors.Telemetry{Off: true}, interceptors.WithSinkErrorHandler(func(err error) { lost <- err }))
 			full := errors.New("disk full")
 			w.records.fail(full)
 			wantStatus(t, call(t.Context(), w.as(friendID)), codes.Unavailable, "the outcome could not be recorded")
@@ -138,11 +138,11 @@ func (panickingSink) Write(context.Context, *audit.Record) error { panic("sink")
 func guardOptions(t *testing.T, w *world, sink audit.Sink, opts ...interceptors.ServerOption) []grpc.ServerOption {
 	t.Helper()
 	if len(opts) == 0 {
-		opts = append(opts, interceptors.Telemetry{Off: true}.Server(), interceptors.WithSinkErrorHandler(func(error) {}))
+		opts = append(opts, interceptors.Telemetry{Off: true}, interceptors.WithSinkErrorHandler(func(error) {}))
 	}
 	guard, err := interceptors.NewServer(w.policy, w.workload(serverID), sink, opts...)
 	must(t, err)
-	t.Cleanup(guard.Close)
+	t.Cleanup(func() { must(t, guard.Close(context.Background())) })
 	return guard.ServerOptions()
 }
 
@@ -194,7 +194,7 @@ func TestCallsThatNeverReachTheHandlerAreRecorded(t *testing.T) {
 		for _, traced := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, traced %v", tt.name, traced), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, interceptors.Telemetry{Off: !traced}.Server())
+				w := newWorld(t, interceptors.Telemetry{Off: !traced})
 				cc := w.dial(w.workload(friendID))
 				cc.Connect()
 				for s := cc.GetState(); s != connectivity.Ready; s = cc.GetState() {
@@ -207,7 +207,7 @@ func TestCallsThatNeverReachTheHandlerAreRecorded(t *testing.T) {
 				if r.Outcome != audit.OutcomeUnread || r.Received != 0 || r.Caller != friendID || r.Decision != "allowed" || r.Method != method {
 					t.Errorf("record %+v", r)
 				}
-				contains(t, r.Detail, "the request was never read")
+				contains(t, r.Detail, "ended before the guard's interceptor")
 				// With tracing gRPC tells how it ended.
 				if traced && r.Code != tt.code && tt.code != codes.DeadlineExceeded {
 					t.Errorf("recorded %v, want %v", r.Code, tt.code)
@@ -292,7 +292,7 @@ func TestCancelledCallsHaveNoTwoRecords(t *testing.T) {
 	for name, option := range map[string]interceptors.Telemetry{"traced": telemetry, "untraced": {Off: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, option.Server())
+			w := newWorld(t, option)
 			clients := map[string]pb.EchoServiceClient{"friend": w.as(friendID), "stranger": w.as("spiffe://example.org/stranger")}
 			var wg sync.WaitGroup
 			var finished sync.Map // trace ID -> error of a call that was not cancelled

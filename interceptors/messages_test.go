@@ -123,7 +123,7 @@ func TestViolationsAreBounded(t *testing.T) {
 
 func TestSentMessagesAreValidatedByOption(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, interceptors.Telemetry{Off: true}.Server(), interceptors.WithResponseValidation())
+	w := newWorld(t, interceptors.Telemetry{Off: true}, interceptors.WithResponseValidation())
 	stream, err := w.as(friendID).Download(t.Context(), &pb.DownloadRequest{Count: 1000})
 	must(t, err)
 	for range 900 {

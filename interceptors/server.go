@@ -1,12 +1,12 @@
 package interceptors
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/grpcguard/grpcguard/identity"
 	"github.com/grpcguard/grpcguard/interceptors/audit"
@@ -28,7 +29,7 @@ type Server struct {
 	chain       *chain.Server
 	credentials credentials.TransportCredentials
 	telemetry   Telemetry
-	limits      sizeStage
+	limits      *limits
 	age         time.Duration
 }
 
@@ -37,15 +38,9 @@ type Server struct {
 // It fails if source has no X509-SVID: a server without an identity does not start. It fails if a message that a rule's
 // method receives or sends has a protovalidate rule that cannot be compiled.
 func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts ...ServerOption) (*Server, error) {
-	cfg := serverConfig{onSinkError: otel.Handle}
-	for i, opt := range opts {
-		if opt == nil {
-			return nil, fmt.Errorf("interceptors: server option %d is nil", i)
-		}
-		opt(&cfg)
-	}
-	if cfg.onSinkError == nil {
-		return nil, errors.New("interceptors: WithSinkErrorHandler: the handler is nil")
+	cfg, err := newServerConfig(opts)
+	if err != nil {
+		return nil, err
 	}
 	service, lifetime, err := self(p, source, sink)
 	if err != nil {
@@ -55,41 +50,27 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
-	cfg.telemetry = cfg.telemetry.settled()
-	s := &Server{policy: p, telemetry: cfg.telemetry, age: connectionAge(lifetime)}
-	s.limits.wireRequest, s.limits.wireResponse = wireLimits(p)
 	record := &recordStage{sink: sink, side: audit.SideServer, service: service, policy: p}
+	limits, err := newLimits(p, cfg, events{record, cfg.onSinkError})
+	if err != nil {
+		return nil, fmt.Errorf("interceptors: %w", err)
+	}
+	s := &Server{policy: p, telemetry: cfg.telemetry, age: connectionAge(lifetime), limits: limits}
 	stages := []chain.Stage{record}
 	if !cfg.telemetry.Off {
 		stages = append(stages, traceStage{tracer: cfg.telemetry.TracerProvider.Tracer(scope), propagator: cfg.telemetry.Propagator})
 	}
-	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, deadlineStage{}, s.limits,
-		validateStage{rules: rules, checkReceived: true, received: theirFault, checkSent: cfg.validateResponses, sent: ourFault})
+	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, limitStage{limits},
+		newConcurrencyStage(p), deadlineStage{}, newServerSize(p), newBudgetStage(p),
+		validateStage{rules: rules, checkReceived: true, received: theirFault, checkSent: cfg.validateResponses, sent: ourFault},
+		messageLimitStage{limits})
+	if cfg.faults != nil {
+		stages = append(stages, &faultStage{cfg.faults})
+	}
 	s.chain = chain.NewServer(cfg.onSinkError, stages...)
 	handshakes := &handshakes{record: record, onError: cfg.onSinkError, writing: make(chan struct{}, maxHandshakes)}
 	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError(handshakes.refused))
 	return s, nil
-}
-
-// ServerOption configures [NewServer].
-type ServerOption func(*serverConfig)
-
-type serverConfig struct {
-	telemetry         Telemetry
-	validateResponses bool
-	onSinkError       func(error)
-}
-
-// WithResponseValidation has the messages that the server sends validated too; one that is invalid ends its call with Internal
-// and does not leave. Default: only received messages are validated.
-func WithResponseValidation() ServerOption {
-	return func(c *serverConfig) { c.validateResponses = true }
-}
-
-// WithSinkErrorHandler has f called with the errors of the sink that no call can be failed for, because it has been refused or
-// has ended already. It is called from several goroutines, and must not be nil. Default: otel.Handle.
-func WithSinkErrorHandler(f func(error)) ServerOption {
-	return func(c *serverConfig) { c.onSinkError = f }
 }
 
 // What one connection may hold on to. gRPC bounds neither calls in flight nor, short of 16 MiB a call, headers, which a few bytes
@@ -99,14 +80,20 @@ const (
 	maxConcurrentStreams = 1000
 	maxHeaderListBytes   = 64 << 10
 	handshakeTimeout     = 20 * time.Second
+	// A connection whose other end is gone is noticed after so long, and not after gRPC's two hours.
+	keepaliveTime    = 2 * time.Minute
+	keepaliveTimeout = 20 * time.Second
+	// A caller that pings more often, or without a call, is disconnected.
+	minPingInterval = time.Minute
 )
 
 // ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the stats handler, the
-// limits on the size of messages, limits of 1,000 calls in flight a connection, 64 KiB of headers a call and 20 seconds a
-// handshake, and an age after which connections are renewed. The age, with jitter, is a quarter of the
-// lifetime of this server's own X509-SVID, 15 minutes at most, so that callers connect again with a new SVID well before the
-// one that opened the connection expires; calls in flight are finished first.
+// limits on the size of messages, limits of 1,000 calls in flight a connection, 64 KiB of headers a call, 20 seconds a
+// handshake and a ping a minute, a ping of our own where nothing was heard for 2 minutes, and an age after which connections are
+// renewed. The age, with jitter, is a quarter of the lifetime of this server's own X509-SVID, 15 minutes at most, so that callers
+// connect again with a new SVID well before the one that opened the connection expires; calls in flight are finished first.
 func (s *Server) ServerOptions() []grpc.ServerOption {
+	request, response := wireLimits(s.policy)
 	opts := []grpc.ServerOption{
 		grpc.Creds(s.credentials),
 		grpc.InTapHandle(s.chain.Tap),
@@ -119,9 +106,12 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.MaxHeaderListSize(maxHeaderListBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.MaxRecvMsgSize(s.limits.wireRequest),
-		grpc.MaxSendMsgSize(s.limits.wireResponse),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: s.age}),
+		grpc.MaxRecvMsgSize(request),
+		grpc.MaxSendMsgSize(response),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge: s.age, MaxConnectionAgeGrace: longest(s.policy), Time: keepaliveTime, Timeout: keepaliveTimeout,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval}),
 	}
 	if !s.telemetry.Off {
 		opts = append(opts, grpc.StatsHandler(serverStats{otelgrpc.NewServerHandler(s.telemetry.options()...), s.chain}))
@@ -129,9 +119,23 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 	return opts
 }
 
-// Close waits until the records of all calls that were refused so far are with the sink. It is for after the gRPC server has
-// stopped; the guard has nothing else to close, and the sink is its owner's.
-func (s *Server) Close() { s.chain.Close() }
+// Close waits until all calls have ended and their records are with the sink, or until ctx is done, which is an error: a handler
+// may take its time. It is for after the gRPC server has stopped and before the sink is closed, which is its owner's.
+func (s *Server) Close(ctx context.Context) error {
+	if err := errors.Join(s.chain.Close(ctx), s.limits.close()); err != nil {
+		return fmt.Errorf("interceptors: %w", err)
+	}
+	return nil
+}
+
+// longest returns the longest that any call may take.
+func longest(p *policy.Policy) time.Duration {
+	most := policy.DefaultMaxDeadline
+	for r := range p.Rules() {
+		most = max(most, r.MaxDeadline())
+	}
+	return most
+}
 
 // self returns who this workload is, and how long its X509-SVIDs live.
 func self(p *policy.Policy, source identity.Source, sink audit.Sink) (id string, lifetime time.Duration, err error) {
@@ -158,11 +162,19 @@ func connectionAge(lifetime time.Duration) time.Duration {
 	return min(15*time.Minute, max(lifetime/4, time.Second))
 }
 
-// messages returns the types of all messages that pass under a rule.
+// messages returns the types of all messages that pass under a rule. Where the program has generated code for one, it is that code's
+// descriptor: the policy may have been compiled from another copy, such as one with source positions.
 func messages(p *policy.Policy) []protoreflect.MessageDescriptor {
 	var types []protoreflect.MessageDescriptor
 	for r := range p.Rules() {
-		types = append(types, r.Input(), r.Output())
+		types = append(types, linked(r.Input()), linked(r.Output()))
 	}
 	return types
+}
+
+func linked(d protoreflect.MessageDescriptor) protoreflect.MessageDescriptor {
+	if t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName()); err == nil {
+		return t.Descriptor()
+	}
+	return d
 }

@@ -181,7 +181,7 @@ func TestRefusedHandshakesAreRecorded(t *testing.T) {
 func TestRefusedHandshakesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	dropped := make(chan error, 1000)
-	w := newWorld(t, interceptors.Telemetry{Off: true}.Server(), interceptors.WithSinkErrorHandler(func(err error) { dropped <- err }))
+	w := newWorld(t, interceptors.Telemetry{Off: true}, interceptors.WithSinkErrorHandler(func(err error) { dropped <- err }))
 	w.records.blocked = make(chan struct{})
 	knock := func() {
 		c, err := net.Dial("tcp", w.addr)
@@ -208,7 +208,7 @@ func TestASinkThatPanicsInAHandshake(t *testing.T) {
 	t.Parallel()
 	reported := make(chan error, 10)
 	w := newWorld(t)
-	w.addr = w.serve(guardOptions(t, w, panickingSink{}, interceptors.Telemetry{Off: true}.Server(), interceptors.WithSinkErrorHandler(func(err error) { reported <- err }))...)
+	w.addr = w.serve(guardOptions(t, w, panickingSink{}, interceptors.Telemetry{Off: true}, interceptors.WithSinkErrorHandler(func(err error) { reported <- err }))...)
 	c, err := net.Dial("tcp", w.addr)
 	must(t, err)
 	_, err = c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))

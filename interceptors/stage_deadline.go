@@ -22,12 +22,14 @@ func (deadlineStage) Admit(c *chain.Call) *chain.Refusal {
 	if c.Rule != nil {
 		longest = c.Rule.MaxDeadline()
 	}
-	end, cause := c.Start.Add(longest), causeDeadline
-	if c.Caller != nil && c.Caller.Expires().Before(end) {
-		end, cause = c.Caller.Expires(), causeExpired
-	}
+	end := c.Start.Add(longest)
 	if own, ok := c.Deadline(); !ok || own.After(end) {
-		c.EndAt(end, cause)
+		c.EndAt(end, causeDeadline)
+	} else {
+		end = own
+	}
+	if c.Caller != nil && c.Caller.Expires().Before(end) {
+		c.CutAt(c.Caller.Expires(), causeExpired)
 	}
 	return nil
 }

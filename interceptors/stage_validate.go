@@ -54,7 +54,7 @@ func (s validateStage) check(msg any, refuse refuser) *chain.Refusal {
 	if broken, ok := errors.AsType[*validate.Violations](err); ok {
 		return refuse(broken.Error(), broken.BadRequest(), broken.Proto)
 	}
-	// What cannot be decided is refused, and what went wrong may hold values.
+	// What cannot be decided is refused.
 	return refuse(err.Error())
 }
 

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/stats"
@@ -16,8 +17,8 @@ import (
 
 const scope = "github.com/grpcguard/grpcguard/interceptors"
 
-// Telemetry configures OpenTelemetry on either side: pass its Server or Client to [NewServer] or [NewClient]. The zero value
-// is the default: otelgrpc's stats handler with the global providers.
+// Telemetry configures OpenTelemetry on either side; it is an [Option]. The zero value is the default: otelgrpc's stats handler
+// with the global providers.
 type Telemetry struct {
 	// Off does without spans, metrics and the stats handler, which is the larger part of what a guarded call costs. Records then
 	// have no trace ID, and those of calls that never reached an interceptor have the code Canceled or DeadlineExceeded where
@@ -25,24 +26,21 @@ type Telemetry struct {
 	Off bool
 	// TracerProvider makes spans. Default: otel.GetTracerProvider().
 	TracerProvider trace.TracerProvider
-	// MeterProvider makes otelgrpc's metrics. Default: otel.GetMeterProvider().
+	// MeterProvider makes otelgrpc's metrics, and those of limits and breakers. Default: otel.GetMeterProvider().
 	MeterProvider metric.MeterProvider
 	// Propagator carries trace context between services. Default: otel.GetTextMapPropagator().
 	Propagator propagation.TextMapPropagator
 }
 
-// Server returns the option for [NewServer].
-func (t Telemetry) Server() ServerOption {
-	return func(c *serverConfig) { c.telemetry = t.settled() }
-}
+func (t Telemetry) server(c *serverConfig) error { c.telemetry = t; return nil }
 
-// Client returns the option for [NewClient].
-func (t Telemetry) Client() ClientOption {
-	return func(c *clientConfig) { c.telemetry = t.settled() }
-}
+func (t Telemetry) client(c *clientConfig) error { c.telemetry = t; return nil }
 
 // settled returns t with its defaults filled in.
 func (t Telemetry) settled() Telemetry {
+	if t.Off {
+		t.MeterProvider = noop.NewMeterProvider()
+	}
 	if t.TracerProvider == nil {
 		t.TracerProvider = otel.GetTracerProvider()
 	}
@@ -72,6 +70,10 @@ type serverStats struct {
 func (h serverStats) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
 	if c := chain.FromContext(ctx); c != nil {
 		c.Tag()
+		if c.Rule == nil {
+			// Whatever the caller sent there is no name for a span, and must not become the label of a metric.
+			info = &stats.RPCTagInfo{FullMethodName: "/unknown/unknown", FailFast: info.FailFast}
+		}
 	}
 	return h.Handler.TagRPC(ctx, info)
 }

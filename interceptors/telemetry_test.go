@@ -48,7 +48,7 @@ func TestSpansCarryTheDecision(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			exporter, telemetry := spans()
-			w := newWorld(t, telemetry.Server())
+			w := newWorld(t, telemetry)
 			ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", remote)
 			_ = w.dial(w.workload(tt.caller)).Invoke(ctx, tt.method, &pb.UnaryRequest{Text: "hi"}, &pb.UnaryResponse{})
 			r := w.records.one(t)
@@ -76,9 +76,9 @@ func TestSpansCarryTheDecision(t *testing.T) {
 func TestClientAndServerAreOneTrace(t *testing.T) {
 	t.Parallel()
 	exporter, telemetry := spans()
-	w := newWorld(t, telemetry.Server())
+	w := newWorld(t, telemetry)
 	records := newRecorder()
-	c, _ := w.guarded(records, telemetry.Client())
+	c, _ := w.guarded(records, telemetry)
 	for _, call := range calls {
 		must(t, call(t.Context(), c))
 	}

@@ -64,7 +64,7 @@ func newWorld(t *testing.T, opts ...interceptors.ServerOption) *world {
 	t.Cleanup(func() { must(t, w.authority.Close()) })
 	w.policy = compile(t, policyID)
 	if len(opts) == 0 {
-		opts = append(opts, interceptors.Telemetry{Off: true}.Server())
+		opts = append(opts, interceptors.Telemetry{Off: true})
 	}
 	w.guard, err = interceptors.NewServer(w.policy, w.workload(serverID), w.records, opts...)
 	must(t, err)
@@ -78,7 +78,7 @@ func newWorld(t *testing.T, opts ...interceptors.ServerOption) *world {
 	go func() { served <- srv.Serve(listener) }()
 	t.Cleanup(func() {
 		srv.Stop()
-		w.guard.Close()
+		must(t, w.guard.Close(context.Background()))
 		ended(t, served)
 	})
 	return w
@@ -126,7 +126,7 @@ func (w *world) as(id string) pb.EchoServiceClient {
 // guarded connects through a client guard.
 func (w *world) guarded(records audit.Sink, opts ...interceptors.ClientOption) (pb.EchoServiceClient, *grpc.ClientConn) {
 	w.t.Helper()
-	opts = append([]interceptors.ClientOption{interceptors.Telemetry{Off: true}.Client()}, opts...)
+	opts = append([]interceptors.ClientOption{interceptors.Telemetry{Off: true}}, opts...)
 	client, err := interceptors.NewClient(w.policy, w.workload(friendID), records, opts...)
 	must(w.t, err)
 	dial, err := client.DialOptions("server")

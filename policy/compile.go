@@ -45,7 +45,9 @@ func Compile(file *File, descs ...protoreflect.FileDescriptor) (*Policy, error) 
 	c.bindNames()
 	c.compileDenyList()
 	c.resolveFileEntries()
-	p := &Policy{revision: file.proto.GetRevision(), rules: make(map[string]*Rule), known: make(map[string]string), file: file.name, names: c.names}
+	p := &Policy{
+		revision: file.proto.GetRevision(), rules: make(map[string]*Rule), known: make(map[string]string), file: file.name, names: c.names, denyList: c.denyList,
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.services)) {
 		c.compileService(c.services[name], p)
 	}
@@ -75,8 +77,9 @@ type binding struct {
 
 // declared is one Rule and where it is written. Its at takes a path below the rule.
 type declared struct {
-	rule *grpcguardv1.Rule
-	at   func(...any) place
+	rule     *grpcguardv1.Rule
+	at       func(...any) place
+	ofMethod bool // it is one method's and not a service's
 }
 
 func (c *compiler) collect(descs []protoreflect.FileDescriptor) {
@@ -213,17 +216,17 @@ func (c *compiler) compileService(s protoreflect.ServiceDescriptor, p *Policy) {
 		m := s.Methods().Get(i)
 		full := fullMethod(m)
 		p.known[full] = s.ParentFile().Path()
-		rules := slices.Clone(ofService)
+		// The more specific a rule, the later: what the API says of one method is not undone by what a file says of the service.
+		rules := slices.Concat(ofService, ofServiceInFile)
 		rule, err := methodRule(m)
 		at := annotationPlace(m, full)
 		if err != nil {
 			c.found.addf(at, "%v", err)
 		} else if rule != nil {
-			rules = c.declare(rules, rule, annotationAt(at.option("(grpcguard.v1.method)")))
+			rules = c.declareFor(m, rules, rule, annotationAt(at.option("(grpcguard.v1.method)")))
 		}
-		rules = append(rules, ofServiceInFile...)
 		if rule := c.file.proto.GetMethods()[full]; rule != nil {
-			rules = c.declare(rules, rule, c.fileAt("methods", full))
+			rules = c.declareFor(m, rules, rule, c.fileAt("methods", full))
 		}
 		c.refuseUnenforcedMessages(m.Input())
 		c.refuseUnenforcedMessages(m.Output())
@@ -277,5 +280,16 @@ func (c *compiler) declare(rules []declared, rule *grpcguardv1.Rule, at func(...
 	if rule.GetNobody() && len(rule.GetCallers()) > 0 {
 		c.found.addf(at("nobody"), "nobody cannot stand beside callers")
 	}
-	return append(rules, declared{rule, at})
+	d := declared{rule: rule, at: at}
+	c.checkBreaker(d)
+	return append(rules, d)
+}
+
+// declareFor is declare for the rule of one method.
+func (c *compiler) declareFor(m protoreflect.MethodDescriptor, rules []declared, rule *grpcguardv1.Rule, at func(...any) place) []declared {
+	rules = c.declare(rules, rule, at)
+	d := &rules[len(rules)-1]
+	d.ofMethod = true
+	c.refuseIdleBudget(m, *d)
+	return rules
 }

@@ -94,6 +94,7 @@ func TestWhatIsNotEnforcedIsRefused(t *testing.T) {
 	t.Parallel()
 	works := map[protoreflect.Name]bool{
 		"callers": true, "denied_callers": true, "nobody": true, "max_deadline": true, "max_request_bytes": true, "max_response_bytes": true,
+		"budget": true, "rate_limits": true, "breaker": true,
 	}
 	fields := (&grpcguardv1.Rule{}).ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {

@@ -19,6 +19,9 @@ var enforced = map[protoreflect.Name]bool{
 	"max_deadline":       true,
 	"max_request_bytes":  true,
 	"max_response_bytes": true,
+	"budget":             true,
+	"rate_limits":        true,
+	"breaker":            true,
 }
 
 const notEnforced = "not enforced by this version of grpcguard; remove it"

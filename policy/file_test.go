@@ -47,7 +47,7 @@ func TestFilesThatSayTooLittleOrTwoThings(t *testing.T) {
 		{"a truth that is none", "methods:\n  /a.B/C: {nobody: maybe}\n", nil},
 		{"a list for a word", "revision: [a]\n", []string{"policy.yaml:1:11: a single value is wanted"}},
 		{"a mapping for a duration", "methods:\n  /a.B/C:\n    max_deadline: {seconds: 1}\n", []string{`policy.yaml:3:19: a duration such as "30s" is wanted`}},
-		{"not UTF-8", "revision: \xff\n", []string{"policy.yaml: the file is not UTF-8"}},
+		{"not UTF-8", "revision: \xff\n", []string{"policy.yaml:1:11: the file is not UTF-8"}},
 		{"a name with a blank", "names:\n  \"a b\": {spiffe_ids: [\"spiffe://a.b/c\"]}\n", nil},
 		{"a name for nothing", "names:\n  a: {spiffe_ids: []}\n", nil},
 		{"a serial in capitals", "deny_list:\n  - serial: ABC\n", nil},

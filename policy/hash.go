@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
@@ -18,11 +21,32 @@ func hashPolicy(p *Policy, denied []string) string {
 	h := sha256.New()
 	part(h, "grpcguard policy 1")
 	part(h, strings.Join(sorted(denied), "\n"))
+	for _, name := range slices.Sorted(maps.Keys(p.names)) {
+		part(h, name)
+		var bound []string
+		for _, b := range p.names[name] {
+			bound = append(bound, b.pattern.String())
+		}
+		part(h, strings.Join(sorted(bound), "\n"))
+	}
+	part(h, "")
 	for r := range p.Rules() {
 		part(h, r.method)
 		part(h, fmt.Sprint(r.ClientStreams(), r.ServerStreams(), r.maxDeadline.Nanoseconds(), r.maxRequest, r.maxResponse, r.otherwise.Reason))
 		part(h, r.denied.canonical())
 		part(h, r.callers.canonical())
+		for _, l := range r.limits {
+			part(h, l.Name)
+		}
+		for _, control := range r.controls {
+			text, err := proto.MarshalOptions{Deterministic: true}.Marshal(control)
+			if err != nil {
+				// A policy that cannot be told from another one must not pass for it.
+				text = fmt.Append(text, err, rand.Text())
+			}
+			part(h, string(text))
+		}
+		part(h, "")
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

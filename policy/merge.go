@@ -3,7 +3,10 @@ package policy
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	grpcguardv1 "github.com/grpcguard/grpcguard/proto/grpcguard/v1"
 )
 
 // merged is a method's rule before its callers are looked up.
@@ -16,6 +19,10 @@ type merged struct {
 	maxDeadline time.Duration
 	maxRequest  int
 	maxResponse int
+
+	budget  *grpcguardv1.Budget
+	breaker *grpcguardv1.Breaker
+	limits  *declared // the rule whose rate limits hold; nil if none has any
 }
 
 // written is one entry of callers or denied_callers.
@@ -45,6 +52,11 @@ func merge(rules []declared) merged {
 		if d.rule.MaxResponseBytes != nil {
 			m.maxResponse = int(d.rule.GetMaxResponseBytes())
 		}
+		m.budget = mergeInto(m.budget, d.rule.GetBudget())
+		m.breaker = mergeInto(m.breaker, d.rule.GetBreaker())
+		if len(d.rule.GetRateLimits()) > 0 {
+			m.limits = &d
+		}
 	}
 	return m
 }
@@ -70,6 +82,7 @@ func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rul
 	denied := c.resolve(m.denied)
 	callers := c.resolve(m.callers)
 	c.refuseUnreachable(callers, denied)
+	limits := c.limits(d, m)
 	if m.at == nil && m.closed == nil {
 		return nil
 	}
@@ -80,5 +93,20 @@ func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rul
 		maxDeadline: m.maxDeadline,
 		maxRequest:  m.maxRequest,
 		maxResponse: m.maxResponse,
+		budget:      newBudget(m.budget),
+		breaker:     newBreaker(m.breaker),
+		limits:      limits,
+		controls:    m.controls(),
 	}
+}
+
+// controls is what else the rule says, for the policy's hash.
+func (m merged) controls() []proto.Message {
+	all := []proto.Message{m.budget, m.breaker}
+	if m.limits != nil {
+		for _, l := range m.limits.rule.GetRateLimits() {
+			all = append(all, l)
+		}
+	}
+	return all
 }

@@ -127,6 +127,7 @@ func (p Pattern) covers(q Pattern) bool {
 type Matcher struct {
 	name     string
 	patterns []Pattern
+	denied   *callerSet
 }
 
 // Match returns nil if id is accepted. It has the form of go-spiffe's spiffeid.Matcher.
@@ -139,6 +140,9 @@ func (m Matcher) Match(id spiffeid.ID) error {
 
 // Matches reports whether id is accepted.
 func (m Matcher) Matches(id spiffeid.ID) bool {
+	if m.denied != nil && m.denied.find(id) != nil {
+		return false
+	}
 	for _, p := range m.patterns {
 		if p.Match(id) {
 			return true

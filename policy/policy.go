@@ -17,6 +17,7 @@ type Policy struct {
 	rules    map[string]*Rule
 	known    map[string]string // full method -> .proto file, with or without a rule
 	names    map[string][]binding
+	denyList *denyList
 }
 
 // Rule returns the rule of a full method, nil if it has none: nobody may call it then. The method is compared to the letter.
@@ -36,13 +37,17 @@ func (p *Policy) Rules() iter.Seq[*Rule] {
 // Revision returns the revision that the policy file gives itself.
 func (p *Policy) Revision() string { return p.revision }
 
-// Hash identifies what the policy says, in hexadecimal: two policies with the same hash allow and deny the same.
+// Hash identifies what the policy says, in hexadecimal: two policies with the same hash allow, deny and limit the same, and mean the
+// same callees.
 func (p *Policy) Hash() string { return p.hash }
 
 // Callee returns what a client that wants to talk to name accepts: name is one of the policy file's names, a SPIFFE ID or a
-// pattern.
+// pattern. Who is on the deny list by ID or pattern is not accepted under any name; of serial numbers a Matcher knows nothing.
 func (p *Policy) Callee(name string) (Matcher, error) {
 	m := Matcher{name: name}
+	if p.denyList != nil {
+		m.denied = &p.denyList.callers
+	}
 	if strings.Contains(name, "/") || strings.Contains(name, "*") {
 		pattern, err := ParsePattern(name)
 		if err != nil {

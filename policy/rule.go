@@ -3,6 +3,7 @@ package policy
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -22,6 +23,10 @@ type Rule struct {
 	maxDeadline time.Duration
 	maxRequest  int
 	maxResponse int
+	budget      Budget
+	breaker     *Breaker
+	limits      []*RateLimit
+	controls    []proto.Message
 }
 
 // access is who may call. Methods whose callers are declared in the same places share one.
@@ -56,3 +61,12 @@ func (r *Rule) MaxRequestBytes() int { return r.maxRequest }
 
 // MaxResponseBytes returns the size of the largest message that the method sends. Default: 10 MiB.
 func (r *Rule) MaxResponseBytes() int { return r.maxResponse }
+
+// Budget returns what a call may use.
+func (r *Rule) Budget() Budget { return r.budget }
+
+// Breaker returns the circuit breaker of clients that call the method.
+func (r *Rule) Breaker() *Breaker { return r.breaker }
+
+// RateLimits returns the rate limits of the method, all of which hold. It must not be modified.
+func (r *Rule) RateLimits() []*RateLimit { return r.limits }

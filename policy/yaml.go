@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -17,8 +20,8 @@ import (
 
 // parseYAML returns the root of the one document in data, nil if there is none, having refused all that is not plain.
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
-	if !utf8.Valid(data) {
-		return nil, &Error{File: name, Message: "the file is not UTF-8"}
+	if at := invalidUTF8(data); at >= 0 {
+		return nil, &Error{File: name, Line: 1 + bytes.Count(data[:at], []byte("\n")), Column: at - bytes.LastIndexByte(data[:at], '\n'), Message: "the file is not UTF-8"}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
@@ -38,6 +41,9 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 		return nil, nil //nolint:nilnil // As above.
 	}
 	root := document.Content[0]
+	if root.Kind == yaml.MappingNode && len(root.Content) == 0 && root.Anchor == "" && root.Style&yaml.TaggedStyle == 0 {
+		return nil, nil //nolint:nilnil // As above.
+	}
 	check := plain{name: name}
 	check.message(root, (&grpcguardv1.PolicyFile{}).ProtoReflect().Descriptor())
 	return root, check.found.err()
@@ -82,9 +88,13 @@ func (c *plain) message(n *yaml.Node, m protoreflect.MessageDescriptor) {
 		return
 	}
 	if m.FullName() == "google.protobuf.Duration" {
-		if n.Kind != yaml.ScalarNode {
+		if n.Kind != yaml.ScalarNode || n.Value == "" {
 			c.problemf(n, `a duration such as "30s" is wanted`)
 		}
+		return
+	}
+	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+		c.problemf(n, "nothing is said here; leave it out")
 		return
 	}
 	c.mapping(n, func(key string, keyNode, value *yaml.Node) {
@@ -106,7 +116,11 @@ func (c *plain) field(n *yaml.Node, field protoreflect.FieldDescriptor) {
 			return
 		}
 		if n.Kind != yaml.SequenceNode {
-			c.problemf(n, "%s is a list: write [%s]", field.Name(), n.Value)
+			if n.Kind == yaml.ScalarNode {
+				c.problemf(n, "%s is a list: write [%s]", field.Name(), n.Value)
+			} else {
+				c.problemf(n, "%s is a list", field.Name())
+			}
 			return
 		}
 		if len(n.Content) == 0 {
@@ -126,9 +140,62 @@ func (c *plain) single(n *yaml.Node, field protoreflect.FieldDescriptor) {
 		c.message(n, m)
 		return
 	}
-	if c.ordinary(n) && n.Kind != yaml.ScalarNode {
-		c.problemf(n, "a single value is wanted")
+	if !c.ordinary(n) {
+		return
 	}
+	if n.Kind != yaml.ScalarNode {
+		c.problemf(n, "a single value is wanted")
+		return
+	}
+	c.scalar(n, field)
+}
+
+// scalar holds a value to the one way of writing it that all readers of YAML read alike, and refuses values that say nothing.
+func (c *plain) scalar(n *yaml.Node, field protoreflect.FieldDescriptor) {
+	switch field.Kind() {
+	case protoreflect.BoolKind:
+		if n.Value != "true" && n.Value != "false" || n.Style != 0 {
+			c.problemf(n, "%s is true or false", field.Name())
+		} else if n.Value == "false" && !field.HasPresence() {
+			c.problemf(n, "%s: false says nothing; leave it out", field.Name())
+		}
+	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
+		if !decimal.MatchString(n.Value) || n.Style != 0 {
+			c.problemf(n, "%s is a whole number: write it in plain decimal digits", field.Name())
+		} else if _, err := strconv.ParseUint(n.Value, 10, field64or32(field)); err != nil {
+			c.problemf(n, "%s is at most %d", field.Name(), uint64(math.MaxUint64)>>(64-field64or32(field)))
+		}
+	case protoreflect.EnumKind:
+		if v := field.Enum().Values().ByName(protoreflect.Name(n.Value)); v != nil && v.Number() == 0 {
+			c.problemf(n, "%s: %s says nothing; leave it out", field.Name(), n.Value)
+		}
+	case protoreflect.StringKind:
+		if n.Style == 0 && n.Tag != "!!str" && n.Tag != "!!timestamp" {
+			c.problemf(n, "%s is text: write %q in quotes", field.Name(), n.Value)
+		}
+	}
+}
+
+// decimal leaves out 0100 and 0o100, which are one number to one reader and another to the next.
+var decimal = regexp.MustCompile("^(0|[1-9][0-9]*)$")
+
+func field64or32(field protoreflect.FieldDescriptor) int {
+	if field.Kind() == protoreflect.Int32Kind || field.Kind() == protoreflect.Uint32Kind {
+		return 32
+	}
+	return 64
+}
+
+// invalidUTF8 returns where data stops being UTF-8, -1 if nowhere.
+func invalidUTF8(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size <= 1 {
+			return i
+		}
+		i += size
+	}
+	return -1
 }
 
 func (c *plain) mapping(n *yaml.Node, each func(key string, keyNode, value *yaml.Node)) {

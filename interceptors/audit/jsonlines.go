@@ -25,11 +25,21 @@ type JSONLines struct {
 func NewJSONLines(w io.Writer) *JSONLines { return &JSONLines{w: w} }
 
 // Write implements [Sink].
-func (s *JSONLines) Write(_ context.Context, r *Record) error {
+func (s *JSONLines) Write(_ context.Context, r *Record) error { return s.line(toJSON(r)) }
+
+// WriteEvent implements [EventSink]. The line of an event has the key "event", which no record has.
+func (s *JSONLines) WriteEvent(_ context.Context, e *Event) error {
+	return s.line(jsonEvent{
+		Time: e.Time.UTC().Format(time.RFC3339Nano), Event: e.Name, Side: e.Side, Service: e.Service, Subject: valid(e.Subject),
+		Detail: valid(e.Detail), TraceID: e.TraceID, SpanID: e.SpanID,
+	})
+}
+
+func (s *JSONLines) line(v any) error {
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(toJSON(r)); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("audit: encode record: %w", err)
 	}
 	s.mu.Lock()
@@ -70,6 +80,17 @@ type jsonRecord struct {
 	SpanID         string  `json:"span_id,omitempty"`
 	PolicyRevision string  `json:"policy_revision,omitempty"`
 	PolicyHash     string  `json:"policy_hash,omitempty"`
+}
+
+type jsonEvent struct {
+	Time    string    `json:"time"`
+	Event   EventName `json:"event"`
+	Side    Side      `json:"side"`
+	Service string    `json:"service,omitempty"`
+	Subject string    `json:"subject,omitempty"`
+	Detail  string    `json:"detail,omitempty"`
+	TraceID string    `json:"trace_id,omitempty"`
+	SpanID  string    `json:"span_id,omitempty"`
 }
 
 func toJSON(r *Record) jsonRecord {

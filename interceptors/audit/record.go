@@ -31,6 +31,8 @@ const (
 	// OutcomeUnread is a call that was allowed and never reached its handler, because gRPC could not read its request: it was not
 	// protobuf, over the size limit, compressed in an unknown way, missing, or the caller left.
 	OutcomeUnread Outcome = "unread"
+	// OutcomeDegraded is a client's call that its callee never saw: the breaker was open, and the program's fallback answered.
+	OutcomeDegraded Outcome = "degraded"
 	// OutcomeHandshake is not a call: it is a connection that was refused in its handshake.
 	OutcomeHandshake Outcome = "handshake-refused"
 )

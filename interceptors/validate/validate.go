@@ -86,7 +86,8 @@ func (v *Validator) Check(msg proto.Message) error {
 	}
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
-		return fmt.Errorf("validate: %w", err)
+		// What the evaluation says of its failure may hold values of the message.
+		return fmt.Errorf("validate: a rule of %s cannot be evaluated on this message (%T)", msg.ProtoReflect().Descriptor().FullName(), err)
 	}
 	return v.texts.violations(invalid)
 }

@@ -19,8 +19,12 @@ type Violations struct {
 	Proto *validatepb.Violations
 }
 
-// maxViolations is how many violations are reported; details travel in HTTP headers, which are not for lists.
-const maxViolations = 16
+// Details travel in HTTP headers, which are not for lists: maxViolations is how many violations are reported, and maxElements how
+// much of the way to a field. A small message can nest thousands deep; of a longer way the beginning is given.
+const (
+	maxViolations = 16
+	maxElements   = 16
+)
 
 // Error names each field and the rule it breaks.
 func (v *Violations) Error() string {
@@ -115,7 +119,7 @@ func (t texts) violations(invalid *protovalidate.ValidationError) *Violations {
 func (t texts) safe(v *validatepb.Violation) *validatepb.Violation {
 	out := &validatepb.Violation{
 		Field:  withoutKeys(v.GetField()),
-		Rule:   v.GetRule(),
+		Rule:   withoutKeys(v.GetRule()),
 		RuleId: new(v.GetRuleId()),
 		ForKey: v.ForKey,
 	}
@@ -143,7 +147,7 @@ func withoutKeys(path *validatepb.FieldPath) *validatepb.FieldPath {
 		return nil
 	}
 	out := &validatepb.FieldPath{}
-	for _, e := range path.GetElements() {
+	for _, e := range path.GetElements()[:min(len(path.GetElements()), maxElements)] {
 		e = proto.CloneOf(e)
 		if _, isIndex := e.GetSubscript().(*validatepb.FieldPathElement_Index); !isIndex {
 			e.Subscript = nil

@@ -25,7 +25,7 @@ func (d *day) rotation(ctx context.Context, load time.Duration) error {
 	if err != nil {
 		return err
 	}
-	guard, err := interceptors.NewClient(d.bank.policy, source, audit.Discard, interceptors.Telemetry{Off: true}.Client())
+	guard, err := interceptors.NewClient(d.bank.policy, source, audit.Discard, interceptors.Telemetry{Off: true})
 	if err != nil {
 		return err
 	}

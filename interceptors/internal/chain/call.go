@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/policy"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -68,6 +70,9 @@ type Call struct {
 	// Kind is how many messages pass each way.
 	Kind Kind
 
+	// Instead, on a client, takes the place of the call itself; see [Instead]. For Begin hooks.
+	Instead *Instead
+
 	// Result is how the call ended. It is set before the End hooks run.
 	Result Result
 
@@ -76,9 +81,70 @@ type Call struct {
 	received, sent atomic.Uint64
 	state          atomic.Uint32
 	tagged         atomic.Bool
+	stream         atomic.Pointer[grpc.ServerTransportStream] // of a call that an interceptor has taken
+	final          atomic.Bool                                // it is decided how the call ends
 	span           atomic.Pointer[trace.SpanContext]
 	unwatch        func() bool
 	cancel         context.CancelFunc
+	cut            context.CancelCauseFunc
+	cutAt          time.Time
+	cutCause       *RefusalCause
+	cutter         *time.Timer
+	kept           [2]kept
+	held           [2]Releaser
+}
+
+// kept is what a stage knows of the call.
+type kept struct {
+	stage Stage
+	value any
+}
+
+// Releaser is something that a call holds until it has ended.
+type Releaser interface{ Release() }
+
+// Keep has the call remember a value for a stage, which [Call.Kept] returns. For Admit and Begin hooks.
+func (c *Call) Keep(stage Stage, value any) {
+	for i := range c.kept {
+		if c.kept[i].stage == nil || c.kept[i].stage == stage {
+			c.kept[i] = kept{stage, value}
+			return
+		}
+	}
+	panic("chain: more stages keep something of a call than there is room for")
+}
+
+// Kept returns what the stage had the call remember, nil if nothing.
+func (c *Call) Kept(stage Stage) any {
+	for i := range c.kept {
+		if c.kept[i].stage == stage {
+			return c.kept[i].value
+		}
+	}
+	return nil
+}
+
+// Hold has r released once the call has ended, after all End hooks. For Admit and Begin hooks.
+func (c *Call) Hold(r Releaser) {
+	for i := range c.held {
+		if c.held[i] == nil {
+			c.held[i] = r
+			return
+		}
+	}
+	panic("chain: a call holds more than there is room for")
+}
+
+// letGo releases what the call holds.
+func (c *Call) letGo() {
+	if c.cutter != nil {
+		c.cutter.Stop()
+	}
+	for _, r := range c.held {
+		if r != nil {
+			r.Release()
+		}
+	}
 }
 
 // Result is how a call ended.
@@ -146,7 +212,7 @@ func (c *Call) EndAt(deadline time.Time, cause error) {
 	c.cancel = cancel
 }
 
-// RefusalCause is a cause for [Call.EndAt] that ends the call as if the named stage had refused it.
+// RefusalCause is a cause for [Call.EndAt] and [Call.Cut] that ends the call as if the named stage had refused it.
 type RefusalCause struct {
 	Stage   string
 	Refusal *Refusal
@@ -161,15 +227,16 @@ func (c *Call) refuse(stage string, r *Refusal) *Refusal {
 	return c.refusal.Load().Refusal
 }
 
-// refusedBy returns the refusal that the call ends with, including one that came as the cause of its cancelled context.
-func (c *Call) refusedBy(err error) *refused {
+// refused returns the refusal that the call ends with, including one that came as the cause of its cancelled context: a
+// handler that does not look at its context goes on after its time, and its answer comes too late all the same.
+func (c *Call) refused() *refused {
 	if r := c.refusal.Load(); r != nil {
 		return r
 	}
-	if err == nil || c.Err() == nil {
+	if c.Context.Err() == nil {
 		return nil
 	}
-	if cause, ok := errors.AsType[*RefusalCause](context.Cause(c)); ok {
+	if cause, ok := errors.AsType[*RefusalCause](context.Cause(c.Context)); ok {
 		c.refuse(cause.Stage, cause.Refusal)
 		return c.refusal.Load()
 	}
@@ -197,12 +264,16 @@ func (c *Call) concludeUnread(err error) bool {
 	if !c.state.CompareAndSwap(stateOpen, stateEnded) {
 		return false
 	}
-	if c.refusedBy(err) != nil {
+	if c.refused() != nil {
 		_ = c.conclude(err, nil)
+		// What the other side saw is what gRPC found before, where it is known to have found something.
+		if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
+			c.Result.Code = s.Code()
+		}
 		return true
 	}
 	c.Result = Result{
-		Outcome: audit.OutcomeUnread, Code: transportCode(err), Detail: "the request was never read", Duration: time.Since(c.Start),
+		Outcome: audit.OutcomeUnread, Code: transportCode(err), Detail: "ended before the guard's interceptor", Duration: time.Since(c.Start),
 	}
 	if err != nil {
 		c.Result.Detail += ": " + err.Error()
@@ -231,9 +302,12 @@ func (c *Call) conclude(err error, p *panicked) error {
 	defer func() {
 		if code := c.answered.Load(); code > 0 {
 			res.Code = codes.Code(code - 1)
+			if res.Outcome == audit.OutcomeOK && res.Code != codes.OK {
+				res.Outcome, res.Detail = audit.OutcomeFailed, "the stream broke, and the handler did not say so"
+			}
 		}
 	}()
-	switch r := c.refusedBy(err); {
+	switch r := c.refused(); {
 	case p != nil:
 		res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()
 		return errPanicked
@@ -243,13 +317,30 @@ func (c *Call) conclude(err error, p *panicked) error {
 		return r.err
 	case err == nil:
 		res.Outcome, res.Code = audit.OutcomeOK, codes.OK
+		if i := c.Instead; i != nil {
+			res.Outcome, res.Stage, res.Reason = audit.OutcomeDegraded, i.Stage, i.Reason
+		}
 		return nil
 	default:
-		res.Outcome, res.Detail = audit.OutcomeFailed, err.Error()
-		err = onTheWire(err)
-		res.Code = status.Code(err)
-		return err
+		detail, wire, p := read(err)
+		if p != nil {
+			res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()
+			return errPanicked
+		}
+		res.Outcome, res.Detail, res.Code = audit.OutcomeFailed, detail, status.Code(wire)
+		return wire
 	}
+}
+
+// read asks an error for its text and its status. The methods of an error are the program's code, and can panic: those of a nil
+// pointer that was returned as an error do.
+func read(err error) (detail string, wire error, p *panicked) {
+	defer func() {
+		if v := recover(); v != nil {
+			p = &panicked{v, debug.Stack()}
+		}
+	}()
+	return err.Error(), onTheWire(err), nil
 }
 
 // onTheWire keeps the status that a handler made on purpose. The text of any other error, and what was wrapped around a

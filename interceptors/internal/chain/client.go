@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
+
+	"github.com/grpcguard/grpcguard/interceptors/audit"
 )
 
 // Client runs the stages of a client's calls.
@@ -19,7 +20,7 @@ type Client struct {
 // NewClient returns a chain of stages, outermost first, for connections that are pinned to callee. Errors of End hooks whose
 // call has ended with an error already go to onError.
 func NewClient(callee string, onError func(error), all ...Stage) *Client {
-	return &Client{stages: newStages(all), callee: callee, onError: onError}
+	return &Client{stages: newStages(all), callee: callee, onError: safely(onError)}
 }
 
 // start makes the Call and runs the hooks that come before the first message.
@@ -35,17 +36,17 @@ func (cl *Client) start(ctx context.Context, method string, kind Kind) (*Call, *
 // finish ends a call, and withholds a good answer that cannot be recorded.
 func (cl *Client) finish(c *Call, err error, p *panicked) error {
 	passed := err
-	if err = c.conclude(err, p); c.refusal.Load() == nil && p == nil {
+	if err = c.conclude(err, p); c.refusal.Load() == nil && p == nil && c.Result.Outcome != audit.OutcomePanicked {
 		// What the callee said is for the program to read as it is.
 		err = passed
 	}
 	unkept := cl.stages.runEnd(c, c)
 	c.release()
 	if unkept != nil {
+		cl.onError(unkept)
 		if err == nil {
 			return errUnkept
 		}
-		cl.onError(unkept)
 	}
 	return err
 }
@@ -69,9 +70,7 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		}
 		if err != nil {
 			// A reply that was refused must not be used by a program that looks at it before the error.
-			if m, ok := reply.(proto.Message); ok {
-				proto.Reset(m)
-			}
+			clearMessage(reply)
 		}
 	}()
 	if r != nil {
@@ -79,7 +78,12 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		return r.err
 	}
 	c.sent.Add(1)
-	if err = invoke(c, method, req, reply, cc, opts...); err == nil {
+	if c.Instead != nil {
+		err = c.Instead.unary(c, req, reply)
+	} else {
+		err = invoke(c, method, req, reply, cc, opts...)
+	}
+	if err == nil {
 		if r := cl.stages.runReceive(c, c, reply); r != nil {
 			err = r.err
 		}
@@ -101,7 +105,13 @@ func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	if r != nil {
 		return nil, cl.finish(c, r.err, nil)
 	}
-	cs, err := open(c, desc, cc, method, opts...)
+	var cs grpc.ClientStream
+	var err error
+	if c.Instead != nil {
+		cs, err = c.Instead.stream(c, desc)
+	} else {
+		cs, err = open(c, desc, cc, method, opts...)
+	}
 	if err != nil {
 		return nil, cl.finish(c, err, nil)
 	}

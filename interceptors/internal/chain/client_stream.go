@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 )
 
 // clientStream passes each message of a stream through the stages, and ends the call once the stream has ended: with the
@@ -36,9 +35,13 @@ func (s *clientStream) SendMsg(m any) error {
 	if r := s.chain.stages.runSend(s.call, s.call, m); r != nil {
 		return s.finish(r.err)
 	}
-	// An io.EOF here says that the stream has ended, and that RecvMsg knows how.
-	if err := s.ClientStream.SendMsg(m); err != nil {
+	switch err := s.ClientStream.SendMsg(m); {
+	case errors.Is(err, io.EOF):
+		// The stream has ended, and RecvMsg knows how.
 		return err
+	case err != nil:
+		// gRPC has ended it.
+		return s.finish(err)
 	}
 	s.call.sent.Add(1)
 	return nil
@@ -59,9 +62,7 @@ func (s *clientStream) RecvMsg(m any) error {
 		return s.finish(err)
 	}
 	if r := s.chain.stages.runReceive(s.call, s.call, m); r != nil {
-		if m, ok := m.(proto.Message); ok {
-			proto.Reset(m)
-		}
+		clearMessage(m)
 		return s.finish(r.err)
 	}
 	if s.answersOnce {

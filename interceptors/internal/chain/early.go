@@ -1,10 +1,6 @@
 package chain
 
-import (
-	"context"
-	"sync"
-	"time"
-)
+import "sync"
 
 // early ends the calls that the tap refuses. The tap runs on the goroutine that reads a connection, with the connection
 // locked, so a sink that takes its time cannot be called from there; and a goroutine for each refusal would let whoever is
@@ -17,7 +13,6 @@ type early struct {
 	mu      sync.Mutex
 	waiting []*Call
 	running bool
-	idle    chan struct{} // closed when running ends; made by those who wait for it
 }
 
 // maxEarly is how many refused calls may wait for their records.
@@ -39,46 +34,25 @@ func (e *early) takes(c *Call) bool {
 }
 
 func (e *early) run() {
+	whole := false
+	defer func() {
+		if !whole {
+			// An End hook left the goroutine. The calls behind it must not wait for ever.
+			go e.run()
+		}
+	}()
 	for {
 		e.mu.Lock()
-		batch := e.waiting
-		e.waiting = nil
-		if len(batch) == 0 {
-			e.running = false
-			if e.idle != nil {
-				close(e.idle)
-				e.idle = nil
-			}
+		if len(e.waiting) == 0 {
+			e.running, e.waiting = false, nil
 			e.mu.Unlock()
+			whole = true
 			return
 		}
+		c := e.waiting[0]
+		e.waiting[0] = nil
+		e.waiting = e.waiting[1:]
 		e.mu.Unlock()
-		for _, c := range batch {
-			e.end(c)
-		}
+		e.end(c)
 	}
-}
-
-func (e *early) wait() {
-	e.mu.Lock()
-	if !e.running {
-		e.mu.Unlock()
-		return
-	}
-	if e.idle == nil {
-		e.idle = make(chan struct{})
-	}
-	idle := e.idle
-	e.mu.Unlock()
-	<-idle
-}
-
-// lingering is how long the remains of a call that the tap refuses may stay in memory. gRPC does not cancel the context of
-// such a call, so the timer of its deadline lives until it fires; the caller chooses the deadline, and somebody who is refused
-// could fill the memory with timers of a thousand years. Calls with a later deadline are refused in the interceptor.
-const lingering = 30 * time.Second
-
-func lingersShortly(ctx context.Context, now time.Time) bool {
-	deadline, ok := ctx.Deadline()
-	return !ok || deadline.Sub(now) <= lingering
 }

@@ -34,6 +34,12 @@ func newRefusal(s *status.Status, reason, detail string) *Refusal {
 	return &Refusal{reason: reason, detail: detail, status: s, err: s.Err()}
 }
 
+// Reason returns the word or two that records have.
+func (r *Refusal) Reason() string { return r.reason }
+
+// Err returns the error that goes over the wire.
+func (r *Refusal) Err() error { return r.err }
+
 // refused is a refusal and the stage that it came from.
 type refused struct {
 	*Refusal

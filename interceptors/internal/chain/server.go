@@ -2,7 +2,9 @@ package chain
 
 import (
 	"context"
+	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/grpcguard/grpcguard/identity"
@@ -14,38 +16,71 @@ import (
 
 // Server runs the stages of a server's calls.
 type Server struct {
-	stages  stages
-	early   early
-	onError func(error)
+	stages    stages
+	early     early
+	lingering lingering
+	onError   func(error)
+
+	open    atomic.Int64  // calls that were met and have not ended
+	allDone chan struct{} // has room for one; filled when open comes to 0
+	behind  behind
 }
 
 // NewServer returns a chain of stages, outermost first. Errors of End hooks whose call is over already, so that no answer can
 // be withheld for them, go to onError.
 func NewServer(onError func(error), all ...Stage) *Server {
-	s := &Server{stages: newStages(all), onError: onError}
-	s.early.end = func(c *Call) { s.endUnheard(c, c) }
+	s := &Server{stages: newStages(all), onError: safely(onError), allDone: make(chan struct{}, 1)}
+	s.early.end = func(c *Call) {
+		if c.refusal.Load() != nil && c.state.CompareAndSwap(stateOpen, stateEnded) {
+			_ = c.conclude(nil, nil)
+		}
+		s.endUnheard(c, c)
+		c.release()
+	}
 	return s
 }
 
-// Close waits until the records of calls that were refused early are written.
-func (s *Server) Close() { s.early.wait() }
+// Close waits until all calls that were met have ended, with their records written, or until ctx is done.
+func (s *Server) Close(ctx context.Context) error {
+	for n := s.open.Load(); n > 0; n = s.open.Load() {
+		select {
+		case <-s.allDone:
+		case <-ctx.Done():
+			return fmt.Errorf("%d calls have not ended: %w", n, ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (s *Server) ended() {
+	if s.open.Add(-1) == 0 {
+		select {
+		case s.allDone <- struct{}{}:
+		default:
+		}
+	}
+}
 
 // Tap is gRPC's tap: it meets every call whose headers can be read, unknown methods included, and refuses what its caller and
 // its method are enough to refuse.
 func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	c := s.meet(ctx, info.FullMethodName)
-	if r := c.refusal.Load(); r != nil && lingersShortly(ctx, c.Start) {
-		err := c.conclude(r.err, nil)
-		if s.early.takes(c) {
-			c.release()
-			return nil, err
-		}
+	if s.behind.tooFar() {
+		return nil, s.behind.turnAway(ctx)
 	}
-	// gRPC's own context is watched, which it cancels whenever and however the call ends.
-	c.unwatch = context.AfterFunc(ctx, func() {
+	c := s.meet(ctx, info.FullMethodName)
+	if r := c.refusal.Load(); r != nil {
+		if s.lingering.admits(ctx, c.Start) && s.early.takes(c) {
+			return nil, r.err
+		}
+		// Whoever is refused may not stay as long as they like until they send a message.
+		c.EndAt(c.Start.Add(refusedWaits), &RefusalCause{Stage: r.stage, Refusal: r.Refusal})
+	}
+	// The context is cancelled whenever and however the call ends, and when its time is over, which gRPC may notice as soon as
+	// this returns.
+	c.unwatch = context.AfterFunc(c.Context, func() {
 		// Where a stats handler knows the call, its End event comes too, and knows the status code.
 		if !c.tagged.Load() && c.concludeUnread(c.Err()) && !s.early.takes(c) {
-			s.endUnheard(c, c)
+			s.behind.wait(s.onError, func() { s.endUnheard(c, c) })
 		}
 	})
 	return c, nil
@@ -55,6 +90,7 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 // refusal.
 func (s *Server) meet(ctx context.Context, method string) (c *Call) {
 	c = &Call{Context: ctx, Method: method, Start: time.Now()}
+	s.open.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
 			c.refuse("recovery", newRefusal(status.Convert(errPanicked), "panic", (&panicked{p, debug.Stack()}).String()))
@@ -63,7 +99,9 @@ func (s *Server) meet(ctx context.Context, method string) (c *Call) {
 	if p, ok := peer.FromContext(ctx); ok {
 		c.Peer, c.Caller = p, identity.FromPeer(p)
 	}
-	s.stages.runAdmit(c)
+	if s.stages.runAdmit(c) == nil {
+		c.arm()
+	}
 	return c
 }
 
@@ -94,6 +132,7 @@ func (s *Server) endUnheard(ctx context.Context, c *Call) {
 	if err := s.stages.runEnd(ctx, c); err != nil {
 		s.onError(err)
 	}
+	s.ended()
 }
 
 // Unary is the server's unary interceptor.
@@ -112,6 +151,9 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		var err error
 		if resp, err = handler(ctx, req); err != nil {
 			return err
+		}
+		if r := c.refused(); r != nil {
+			return r.err
 		}
 		if r := s.stages.runSend(ctx, c, resp); r != nil {
 			return r.err
@@ -143,14 +185,25 @@ func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 // runtime.Goexit: such a call must not count as one that ended well.
 func (s *Server) run(ctx context.Context, c *Call, body func() error) (err error) {
 	returned := false
+	stop := c.answerWhenOver(ctx)
 	defer func() {
 		var p *panicked
 		if !returned {
 			p = &panicked{value: recover(), stack: debug.Stack()}
 		}
+		stop()
+		c.final.Store(true)
 		err = c.conclude(err, p)
-		if unkept := s.stages.runEnd(ctx, c); unkept != nil && err == nil {
-			err = errUnkept
+		if unkept := s.stages.runEnd(ctx, c); unkept != nil {
+			s.onError(unkept)
+			if err == nil {
+				err = errUnkept
+			}
+		}
+		s.ended()
+		if p != nil && p.value == nil {
+			// The goroutine ends here, and with it gRPC's own part of the call.
+			c.answer(status.Convert(err))
 		}
 	}()
 	if c.refusal.Load() == nil {

@@ -20,7 +20,7 @@ type serverStream struct {
 func (s *serverStream) Context() context.Context { return s.ctx }
 
 func (s *serverStream) RecvMsg(m any) error {
-	if r := s.call.refusal.Load(); r != nil {
+	if r := s.call.refused(); r != nil {
 		return r.err
 	}
 	if err := s.ServerStream.RecvMsg(m); err != nil {
@@ -30,13 +30,14 @@ func (s *serverStream) RecvMsg(m any) error {
 		return err
 	}
 	if r := s.stages.runReceive(s.ctx, s.call, m); r != nil {
+		clearMessage(m)
 		return r.err
 	}
 	return nil
 }
 
 func (s *serverStream) SendMsg(m any) error {
-	if r := s.call.refusal.Load(); r != nil {
+	if r := s.call.refused(); r != nil {
 		return r.err
 	}
 	if r := s.stages.runSend(s.ctx, s.call, m); r != nil {

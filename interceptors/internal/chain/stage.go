@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"google.golang.org/protobuf/proto"
 )
 
 // Stage is one control. It has a name, for records, and whichever of the hooks below it needs. Hooks run in the order of the
@@ -124,6 +126,7 @@ func (s *stages) runEnd(ctx context.Context, c *Call) (err error) {
 	for _, e := range s.end {
 		err = errors.Join(err, endSafely(ctx, e, c))
 	}
+	c.letGo()
 	return err
 }
 
@@ -134,4 +137,11 @@ func endSafely(ctx context.Context, e Ender, c *Call) (err error) {
 		}
 	}()
 	return e.End(ctx, c)
+}
+
+// clearMessage empties a message that was refused, so that a program which looks at it before the error finds nothing.
+func clearMessage(m any) {
+	if m, ok := m.(proto.Message); ok {
+		proto.Reset(m)
+	}
 }

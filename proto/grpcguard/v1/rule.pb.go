@@ -80,15 +80,15 @@ func (RecordClass) EnumDescriptor() ([]byte, []int) {
 type RateLimit_Key int32
 
 const (
-	// By caller.
+	// Not a key: refused.
 	RateLimit_KEY_UNSPECIFIED RateLimit_Key = 0
 	// By the caller's SPIFFE ID.
 	RateLimit_KEY_CALLER RateLimit_Key = 1
-	// By full method.
+	// By full method. Alone, it counts all callers together.
 	RateLimit_KEY_METHOD RateLimit_Key = 2
 	// By the caller's trust domain.
 	RateLimit_KEY_TRUST_DOMAIN RateLimit_Key = 3
-	// By the end user of the access token.
+	// By the end user of the access token. Not enforced yet: refused when set.
 	RateLimit_KEY_END_USER RateLimit_Key = 4
 	// By the caller's network address, without the port.
 	RateLimit_KEY_ADDRESS RateLimit_Key = 5
@@ -194,6 +194,59 @@ func (RateLimit_StoreFailure) EnumDescriptor() ([]byte, []int) {
 	return file_grpcguard_v1_rule_proto_rawDescGZIP(), []int{2, 1}
 }
 
+// Who counts.
+type RateLimit_Scope int32
+
+const (
+	// The shared store if the program has one, each process for itself if not.
+	RateLimit_SCOPE_UNSPECIFIED RateLimit_Scope = 0
+	// Each process for itself, whatever the program has.
+	RateLimit_SCOPE_PROCESS RateLimit_Scope = 1
+	// The shared store. A program without one does not start.
+	RateLimit_SCOPE_SHARED RateLimit_Scope = 2
+)
+
+// Enum value maps for RateLimit_Scope.
+var (
+	RateLimit_Scope_name = map[int32]string{
+		0: "SCOPE_UNSPECIFIED",
+		1: "SCOPE_PROCESS",
+		2: "SCOPE_SHARED",
+	}
+	RateLimit_Scope_value = map[string]int32{
+		"SCOPE_UNSPECIFIED": 0,
+		"SCOPE_PROCESS":     1,
+		"SCOPE_SHARED":      2,
+	}
+)
+
+func (x RateLimit_Scope) Enum() *RateLimit_Scope {
+	p := new(RateLimit_Scope)
+	*p = x
+	return p
+}
+
+func (x RateLimit_Scope) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RateLimit_Scope) Descriptor() protoreflect.EnumDescriptor {
+	return file_grpcguard_v1_rule_proto_enumTypes[3].Descriptor()
+}
+
+func (RateLimit_Scope) Type() protoreflect.EnumType {
+	return &file_grpcguard_v1_rule_proto_enumTypes[3]
+}
+
+func (x RateLimit_Scope) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RateLimit_Scope.Descriptor instead.
+func (RateLimit_Scope) EnumDescriptor() ([]byte, []int) {
+	return file_grpcguard_v1_rule_proto_rawDescGZIP(), []int{2, 2}
+}
+
 // Rule says who may call a method and what a call may cost. The zero value allows nobody.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -219,11 +272,13 @@ type Rule struct {
 	MaxRequestBytes *uint64 `protobuf:"varint,5,opt,name=max_request_bytes,json=maxRequestBytes,proto3,oneof" json:"max_request_bytes,omitempty"`
 	// The largest message that the method sends to its caller, in bytes of its encoded form. Default: 10 MiB.
 	MaxResponseBytes *uint64 `protobuf:"varint,6,opt,name=max_response_bytes,json=maxResponseBytes,proto3,oneof" json:"max_response_bytes,omitempty"`
-	// Limits on the shape, the number and the rate of messages. Not enforced yet: refused when set.
+	// Limits on the shape of messages, on streams and on calls in flight. Budgets of the service, the method and the policy file are
+	// merged field by field, a later one replacing an earlier one.
 	Budget *Budget `protobuf:"bytes,7,opt,name=budget,proto3" json:"budget,omitempty"`
-	// How often a caller, an account or any other key may call. All of them hold. Not enforced yet: refused when set.
+	// How often a caller, an account or any other key may call, and how much money may move. All of them hold. A later list
+	// replaces an earlier one as a whole.
 	RateLimits []*RateLimit `protobuf:"bytes,8,rep,name=rate_limits,json=rateLimits,proto3" json:"rate_limits,omitempty"`
-	// The circuit breaker of clients that call this method. Not enforced yet: refused when set.
+	// The circuit breaker of clients that call this method. Merged as budgets are. Absent: a breaker with all defaults.
 	Breaker *Breaker `protobuf:"bytes,9,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// What the end user's access token must show, beside the caller's identity. Not enforced yet: refused when set.
 	Token *Token `protobuf:"bytes,10,opt,name=token,proto3" json:"token,omitempty"`
@@ -372,19 +427,19 @@ func (x *Rule) GetSunset() *Sunset {
 // Budget limits what one call, or one caller's calls together, may use.
 type Budget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The deepest nesting of messages in a request. 0: not limited beyond protobuf's own 10,000.
+	// The deepest nesting of messages in a request, the request itself being 1. 0: not limited beyond protobuf's own 10,000.
 	MaxDepth uint32 `protobuf:"varint,1,opt,name=max_depth,json=maxDepth,proto3" json:"max_depth,omitempty"`
-	// The most elements in any one repeated or map field of a request. 0: not limited.
+	// The most elements in any one repeated or map field of a request, at any depth. 0: not limited.
 	MaxItems uint32 `protobuf:"varint,2,opt,name=max_items,json=maxItems,proto3" json:"max_items,omitempty"`
-	// The most calls of one caller in flight at once, in one process. 0: not limited.
+	// The most calls of one caller to the method in flight at once, in one process. 0: not limited.
 	MaxConcurrentCallsPerCaller uint32 `protobuf:"varint,3,opt,name=max_concurrent_calls_per_caller,json=maxConcurrentCallsPerCaller,proto3" json:"max_concurrent_calls_per_caller,omitempty"`
-	// The most calls in flight at once, in one process. 0: not limited.
+	// The most calls to the method in flight at once, in one process. 0: not limited.
 	MaxConcurrentCalls uint32 `protobuf:"varint,4,opt,name=max_concurrent_calls,json=maxConcurrentCalls,proto3" json:"max_concurrent_calls,omitempty"`
 	// The most messages that a caller may send on one stream. 0: not limited.
 	MaxStreamMessages uint64 `protobuf:"varint,5,opt,name=max_stream_messages,json=maxStreamMessages,proto3" json:"max_stream_messages,omitempty"`
-	// The most bytes that a caller may send on one stream. 0: not limited.
+	// The most bytes, in their encoded form, that a caller may send on one stream. 0: not limited.
 	MaxStreamBytes uint64 `protobuf:"varint,6,opt,name=max_stream_bytes,json=maxStreamBytes,proto3" json:"max_stream_bytes,omitempty"`
-	// The longest that a stream may go without a message either way. Absent: not limited.
+	// The longest that a stream may go without a message either way. Absent: not limited but by max_deadline.
 	MaxStreamIdle *durationpb.Duration `protobuf:"bytes,7,opt,name=max_stream_idle,json=maxStreamIdle,proto3" json:"max_stream_idle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -469,7 +524,10 @@ func (x *Budget) GetMaxStreamIdle() *durationpb.Duration {
 	return nil
 }
 
-// RateLimit admits a number of permits a period for each value of its key.
+// RateLimit admits a number of permits a period for each value of its key. Declared on a service it counts the calls to all
+// of its methods together, unless KEY_METHOD is among its keys.
+//
+// Permits come back evenly over the period; in any span of time t at most burst + requests * t / per are given out.
 type RateLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many permits there are in a period.
@@ -478,9 +536,10 @@ type RateLimit struct {
 	Per *durationpb.Duration `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
 	// How many permits may be taken at once. Default: requests.
 	Burst uint64 `protobuf:"varint,3,opt,name=burst,proto3" json:"burst,omitempty"`
-	// What is counted by; several together make one key.
+	// What is counted by; several together make one key. Default: KEY_CALLER, unless key_fields or key_function say otherwise.
 	Key []RateLimit_Key `protobuf:"varint,4,rep,packed,name=key,proto3,enum=grpcguard.v1.RateLimit_Key" json:"key,omitempty"`
-	// Request fields whose values join the key, as paths such as "from.account".
+	// Request fields whose values join the key, as paths such as "from.account". A field that is not set counts as its default
+	// value. On a method whose caller sends a stream they need per_message, since the opening of a stream has no fields.
 	KeyFields []string `protobuf:"bytes,5,rep,name=key_fields,json=keyFields,proto3" json:"key_fields,omitempty"`
 	// The name of a key function that the program registers; its result joins the key.
 	KeyFunction string `protobuf:"bytes,6,opt,name=key_function,json=keyFunction,proto3" json:"key_function,omitempty"`
@@ -491,14 +550,23 @@ type RateLimit struct {
 	//	*RateLimit_Permits
 	//	*RateLimit_CostField
 	Cost isRateLimit_Cost `protobuf_oneof:"cost"`
-	// The currency of requests and burst, as ISO 4217, where cost_field is an amount.
+	// The currency of requests and burst, as ISO 4217, where cost_field is an amount; a google.type.Money needs it. The limit then
+	// holds for amounts in this currency alone; an amount in a currency that none of the method's limits on that field has is
+	// refused.
 	Currency string `protobuf:"bytes,9,opt,name=currency,proto3" json:"currency,omitempty"`
-	// True counts each message that a caller sends on a stream, not only the opening.
+	// True counts each message that a caller sends on a stream, and not only the opening.
 	PerMessage bool `protobuf:"varint,10,opt,name=per_message,json=perMessage,proto3" json:"per_message,omitempty"`
 	// What happens when the shared store fails. Default: deny.
 	OnStoreFailure RateLimit_StoreFailure `protobuf:"varint,11,opt,name=on_store_failure,json=onStoreFailure,proto3,enum=grpcguard.v1.RateLimit_StoreFailure" json:"on_store_failure,omitempty"`
 	// How long a decision may wait for the shared store. Default: 50 ms.
-	StoreTimeout  *durationpb.Duration `protobuf:"bytes,12,opt,name=store_timeout,json=storeTimeout,proto3" json:"store_timeout,omitempty"`
+	StoreTimeout *durationpb.Duration `protobuf:"bytes,12,opt,name=store_timeout,json=storeTimeout,proto3" json:"store_timeout,omitempty"`
+	// Who counts. Default: the shared store if the program has one.
+	Scope RateLimit_Scope `protobuf:"varint,13,opt,name=scope,proto3,enum=grpcguard.v1.RateLimit_Scope" json:"scope,omitempty"`
+	// How many permits a process may take from the shared store at once and keep for its own next calls, so that most of them need
+	// not ask. Each process may then admit so many more than the limit. Default: each call asks.
+	Lease uint64 `protobuf:"varint,14,opt,name=lease,proto3" json:"lease,omitempty"`
+	// The path of the request field that holds the currency of cost_field, where that is an integer.
+	CurrencyField string `protobuf:"bytes,15,opt,name=currency_field,json=currencyField,proto3" json:"currency_field,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -628,6 +696,27 @@ func (x *RateLimit) GetStoreTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *RateLimit) GetScope() RateLimit_Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return RateLimit_SCOPE_UNSPECIFIED
+}
+
+func (x *RateLimit) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *RateLimit) GetCurrencyField() string {
+	if x != nil {
+		return x.CurrencyField
+	}
+	return ""
+}
+
 type isRateLimit_Cost interface {
 	isRateLimit_Cost()
 }
@@ -638,8 +727,8 @@ type RateLimit_Permits struct {
 }
 
 type RateLimit_CostField struct {
-	// The path of a request field that holds the number of permits: an integer, or a google.type.Money, of which requests is
-	// then the sum allowed, in units of currency.
+	// The path of a request field that holds the number of permits: an integer, such as an amount in minor units, or a
+	// google.type.Money, of which requests is then the sum allowed, in units of currency. A negative number is refused.
 	CostField string `protobuf:"bytes,8,opt,name=cost_field,json=costField,proto3,oneof"`
 }
 
@@ -647,10 +736,10 @@ func (*RateLimit_Permits) isRateLimit_Cost() {}
 
 func (*RateLimit_CostField) isRateLimit_Cost() {}
 
-// Breaker opens when a callee fails, so that its callers fail fast and it can recover.
+// Breaker opens when a callee fails, so that its callers fail fast and it can recover. There is one for each callee and method.
 type Breaker struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Open after so many failures in a row. Default: 5.
+	// Open after so many failures in a row; where failure_ratio is set, in a row within its window. Default: 5.
 	ConsecutiveFailures uint32 `protobuf:"varint,1,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 	// Open when this share of calls in a window failed, 0 to 1. 0: not used.
 	FailureRatio float64 `protobuf:"fixed64,2,opt,name=failure_ratio,json=failureRatio,proto3" json:"failure_ratio,omitempty"`
@@ -660,13 +749,19 @@ type Breaker struct {
 	Window *durationpb.Duration `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
 	// How long it stays open before probes are let through. Default: 30 s.
 	OpenFor *durationpb.Duration `protobuf:"bytes,5,opt,name=open_for,json=openFor,proto3" json:"open_for,omitempty"`
-	// How many probes are admitted while half-open. Default: 1.
+	// How many probes are admitted while half-open. All of them must succeed for the breaker to close. Default: 1.
 	HalfOpenProbes uint32 `protobuf:"varint,6,opt,name=half_open_probes,json=halfOpenProbes,proto3" json:"half_open_probes,omitempty"`
-	// A call that takes longer counts as a failure. Absent: slow calls do not count.
+	// A call that takes longer counts as a failure. Absent: slow calls do not count. Streams are not held to it.
 	SlowCall *durationpb.Duration `protobuf:"bytes,7,opt,name=slow_call,json=slowCall,proto3" json:"slow_call,omitempty"`
 	// Names of the status codes that count as failures, such as "UNAVAILABLE". Default: UNAVAILABLE, DEADLINE_EXCEEDED,
-	// INTERNAL, UNKNOWN, DATA_LOSS.
-	FailureCodes  []string `protobuf:"bytes,8,rep,name=failure_codes,json=failureCodes,proto3" json:"failure_codes,omitempty"`
+	// INTERNAL, UNKNOWN, DATA_LOSS. Codes that a caller can provoke, such as INVALID_ARGUMENT, are refused: one caller could open
+	// the circuit for all. CANCELLED and RESOURCE_EXHAUSTED count neither as failures nor as successes.
+	FailureCodes []string `protobuf:"bytes,8,rep,name=failure_codes,json=failureCodes,proto3" json:"failure_codes,omitempty"`
+	// True does without a breaker.
+	Disabled bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// DEADLINE_EXCEEDED counts as a failure only if the call had at least so long: a deadline shorter than that is the choice of
+	// whoever set it, and says nothing of the callee. Default: 100 ms.
+	MinDeadline   *durationpb.Duration `protobuf:"bytes,10,opt,name=min_deadline,json=minDeadline,proto3" json:"min_deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -753,6 +848,20 @@ func (x *Breaker) GetSlowCall() *durationpb.Duration {
 func (x *Breaker) GetFailureCodes() []string {
 	if x != nil {
 		return x.FailureCodes
+	}
+	return nil
+}
+
+func (x *Breaker) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Breaker) GetMinDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.MinDeadline
 	}
 	return nil
 }
@@ -1359,32 +1468,38 @@ const file_grpcguard_v1_rule_proto_rawDesc = "" +
 	"\frecord_class\x18\r \x01(\x0e2\x19.grpcguard.v1.RecordClassB\b\xbaH\x05\x82\x01\x02\x10\x01R\vrecordClass\x12,\n" +
 	"\x06sunset\x18\x0e \x01(\v2\x14.grpcguard.v1.SunsetR\x06sunsetB\x14\n" +
 	"\x12_max_request_bytesB\x15\n" +
-	"\x13_max_response_bytes\"\xe1\x02\n" +
+	"\x13_max_response_bytes\"\xe5\x02\n" +
 	"\x06Budget\x12\x1b\n" +
 	"\tmax_depth\x18\x01 \x01(\rR\bmaxDepth\x12\x1b\n" +
 	"\tmax_items\x18\x02 \x01(\rR\bmaxItems\x12D\n" +
 	"\x1fmax_concurrent_calls_per_caller\x18\x03 \x01(\rR\x1bmaxConcurrentCallsPerCaller\x120\n" +
 	"\x14max_concurrent_calls\x18\x04 \x01(\rR\x12maxConcurrentCalls\x12.\n" +
 	"\x13max_stream_messages\x18\x05 \x01(\x04R\x11maxStreamMessages\x12(\n" +
-	"\x10max_stream_bytes\x18\x06 \x01(\x04R\x0emaxStreamBytes\x12K\n" +
-	"\x0fmax_stream_idle\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\rmaxStreamIdle\"\x9f\x06\n" +
+	"\x10max_stream_bytes\x18\x06 \x01(\x04R\x0emaxStreamBytes\x12O\n" +
+	"\x0fmax_stream_idle\x18\a \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x062\x04\x10\xc0\x84=R\rmaxStreamIdle\"\x80\b\n" +
 	"\tRateLimit\x12#\n" +
-	"\brequests\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\brequests\x128\n" +
-	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\v\xbaH\b\xc8\x01\x01\xaa\x01\x02*\x00R\x03per\x12\x14\n" +
-	"\x05burst\x18\x03 \x01(\x04R\x05burst\x12@\n" +
-	"\x03key\x18\x04 \x03(\x0e2\x1b.grpcguard.v1.RateLimit.KeyB\x11\xbaH\x0e\x92\x01\v\x10\b\x18\x01\"\x05\x82\x01\x02\x10\x01R\x03key\x12'\n" +
+	"\brequests\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\brequests\x12C\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x16\xbaH\x13\xc8\x01\x01\xaa\x01\r\"\x05\b\x80\x8a\x8a\x0f2\x04\x10\xc0\x84=R\x03per\x12\x14\n" +
+	"\x05burst\x18\x03 \x01(\x04R\x05burst\x12B\n" +
+	"\x03key\x18\x04 \x03(\x0e2\x1b.grpcguard.v1.RateLimit.KeyB\x13\xbaH\x10\x92\x01\r\x10\b\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\x03key\x12)\n" +
 	"\n" +
-	"key_fields\x18\x05 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\bR\tkeyFields\x12!\n" +
-	"\fkey_function\x18\x06 \x01(\tR\vkeyFunction\x12\x1a\n" +
-	"\apermits\x18\a \x01(\x04H\x00R\apermits\x12\x1f\n" +
+	"key_fields\x18\x05 \x03(\tB\n" +
+	"\xbaH\a\x92\x01\x04\x10\b\x18\x01R\tkeyFields\x12!\n" +
+	"\fkey_function\x18\x06 \x01(\tR\vkeyFunction\x12#\n" +
+	"\apermits\x18\a \x01(\x04B\a\xbaH\x042\x02(\x01H\x00R\apermits\x12\x1f\n" +
 	"\n" +
 	"cost_field\x18\b \x01(\tH\x00R\tcostField\x120\n" +
 	"\bcurrency\x18\t \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{3})?$R\bcurrency\x12\x1f\n" +
 	"\vper_message\x18\n" +
 	" \x01(\bR\n" +
 	"perMessage\x12X\n" +
-	"\x10on_store_failure\x18\v \x01(\x0e2$.grpcguard.v1.RateLimit.StoreFailureB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0eonStoreFailure\x12H\n" +
-	"\rstore_timeout\x18\f \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\fstoreTimeout\"s\n" +
+	"\x10on_store_failure\x18\v \x01(\x0e2$.grpcguard.v1.RateLimit.StoreFailureB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0eonStoreFailure\x12P\n" +
+	"\rstore_timeout\x18\f \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x02\b\n" +
+	"2\x04\x10\xc0\x84=R\fstoreTimeout\x12=\n" +
+	"\x05scope\x18\r \x01(\x0e2\x1d.grpcguard.v1.RateLimit.ScopeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05scope\x12\x14\n" +
+	"\x05lease\x18\x0e \x01(\x04R\x05lease\x12%\n" +
+	"\x0ecurrency_field\x18\x0f \x01(\tR\rcurrencyField\"s\n" +
 	"\x03Key\x12\x13\n" +
 	"\x0fKEY_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1397,17 +1512,24 @@ const file_grpcguard_v1_rule_proto_rawDesc = "" +
 	"\fStoreFailure\x12\x1d\n" +
 	"\x19STORE_FAILURE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STORE_FAILURE_DENY\x10\x01\x12\x17\n" +
-	"\x13STORE_FAILURE_LOCAL\x10\x02B\x06\n" +
-	"\x04cost\"\xbe\x03\n" +
+	"\x13STORE_FAILURE_LOCAL\x10\x02\"C\n" +
+	"\x05Scope\x12\x15\n" +
+	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSCOPE_PROCESS\x10\x01\x12\x10\n" +
+	"\fSCOPE_SHARED\x10\x02B\x06\n" +
+	"\x04cost\"\xb5\x04\n" +
 	"\aBreaker\x121\n" +
 	"\x14consecutive_failures\x18\x01 \x01(\rR\x13consecutiveFailures\x12<\n" +
 	"\rfailure_ratio\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\ffailureRatio\x12\x1b\n" +
-	"\tmin_calls\x18\x03 \x01(\rR\bminCalls\x12;\n" +
-	"\x06window\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\x06window\x12>\n" +
-	"\bopen_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\aopenFor\x12(\n" +
+	"\tmin_calls\x18\x03 \x01(\rR\bminCalls\x12E\n" +
+	"\x06window\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\x90\x1c2\x05\x10\x80\xc2\xd7/R\x06window\x12G\n" +
+	"\bopen_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\aopenFor\x12(\n" +
 	"\x10half_open_probes\x18\x06 \x01(\rR\x0ehalfOpenProbes\x12@\n" +
 	"\tslow_call\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\bslowCall\x12<\n" +
-	"\rfailure_codes\x18\b \x03(\tB\x17\xbaH\x14\x92\x01\x11\x18\x01\"\rr\v2\t^[A-Z_]+$R\ffailureCodes\"\x91\x02\n" +
+	"\rfailure_codes\x18\b \x03(\tB\x17\xbaH\x14\x92\x01\x11\x18\x01\"\rr\v2\t^[A-Z_]+$R\ffailureCodes\x12\x1a\n" +
+	"\bdisabled\x18\t \x01(\bR\bdisabled\x12F\n" +
+	"\fmin_deadline\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\vminDeadline\"\x91\x02\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06scopes\x18\x01 \x03(\tR\x06scopes\x12\x1a\n" +
 	"\baudience\x18\x02 \x01(\tR\baudience\x12<\n" +
@@ -1475,54 +1597,57 @@ func file_grpcguard_v1_rule_proto_rawDescGZIP() []byte {
 	return file_grpcguard_v1_rule_proto_rawDescData
 }
 
-var file_grpcguard_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_grpcguard_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_grpcguard_v1_rule_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_grpcguard_v1_rule_proto_goTypes = []any{
 	(RecordClass)(0),            // 0: grpcguard.v1.RecordClass
 	(RateLimit_Key)(0),          // 1: grpcguard.v1.RateLimit.Key
 	(RateLimit_StoreFailure)(0), // 2: grpcguard.v1.RateLimit.StoreFailure
-	(*Rule)(nil),                // 3: grpcguard.v1.Rule
-	(*Budget)(nil),              // 4: grpcguard.v1.Budget
-	(*RateLimit)(nil),           // 5: grpcguard.v1.RateLimit
-	(*Breaker)(nil),             // 6: grpcguard.v1.Breaker
-	(*Token)(nil),               // 7: grpcguard.v1.Token
-	(*Condition)(nil),           // 8: grpcguard.v1.Condition
-	(*Transaction)(nil),         // 9: grpcguard.v1.Transaction
-	(*Sunset)(nil),              // 10: grpcguard.v1.Sunset
-	(*FieldRule)(nil),           // 11: grpcguard.v1.FieldRule
-	(*ObjectRule)(nil),          // 12: grpcguard.v1.ObjectRule
-	(*UrlRule)(nil),             // 13: grpcguard.v1.UrlRule
-	(*MessageRule)(nil),         // 14: grpcguard.v1.MessageRule
-	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
+	(RateLimit_Scope)(0),        // 3: grpcguard.v1.RateLimit.Scope
+	(*Rule)(nil),                // 4: grpcguard.v1.Rule
+	(*Budget)(nil),              // 5: grpcguard.v1.Budget
+	(*RateLimit)(nil),           // 6: grpcguard.v1.RateLimit
+	(*Breaker)(nil),             // 7: grpcguard.v1.Breaker
+	(*Token)(nil),               // 8: grpcguard.v1.Token
+	(*Condition)(nil),           // 9: grpcguard.v1.Condition
+	(*Transaction)(nil),         // 10: grpcguard.v1.Transaction
+	(*Sunset)(nil),              // 11: grpcguard.v1.Sunset
+	(*FieldRule)(nil),           // 12: grpcguard.v1.FieldRule
+	(*ObjectRule)(nil),          // 13: grpcguard.v1.ObjectRule
+	(*UrlRule)(nil),             // 14: grpcguard.v1.UrlRule
+	(*MessageRule)(nil),         // 15: grpcguard.v1.MessageRule
+	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
 }
 var file_grpcguard_v1_rule_proto_depIdxs = []int32{
-	15, // 0: grpcguard.v1.Rule.max_deadline:type_name -> google.protobuf.Duration
-	4,  // 1: grpcguard.v1.Rule.budget:type_name -> grpcguard.v1.Budget
-	5,  // 2: grpcguard.v1.Rule.rate_limits:type_name -> grpcguard.v1.RateLimit
-	6,  // 3: grpcguard.v1.Rule.breaker:type_name -> grpcguard.v1.Breaker
-	7,  // 4: grpcguard.v1.Rule.token:type_name -> grpcguard.v1.Token
-	8,  // 5: grpcguard.v1.Rule.conditions:type_name -> grpcguard.v1.Condition
-	9,  // 6: grpcguard.v1.Rule.transaction:type_name -> grpcguard.v1.Transaction
+	16, // 0: grpcguard.v1.Rule.max_deadline:type_name -> google.protobuf.Duration
+	5,  // 1: grpcguard.v1.Rule.budget:type_name -> grpcguard.v1.Budget
+	6,  // 2: grpcguard.v1.Rule.rate_limits:type_name -> grpcguard.v1.RateLimit
+	7,  // 3: grpcguard.v1.Rule.breaker:type_name -> grpcguard.v1.Breaker
+	8,  // 4: grpcguard.v1.Rule.token:type_name -> grpcguard.v1.Token
+	9,  // 5: grpcguard.v1.Rule.conditions:type_name -> grpcguard.v1.Condition
+	10, // 6: grpcguard.v1.Rule.transaction:type_name -> grpcguard.v1.Transaction
 	0,  // 7: grpcguard.v1.Rule.record_class:type_name -> grpcguard.v1.RecordClass
-	10, // 8: grpcguard.v1.Rule.sunset:type_name -> grpcguard.v1.Sunset
-	15, // 9: grpcguard.v1.Budget.max_stream_idle:type_name -> google.protobuf.Duration
-	15, // 10: grpcguard.v1.RateLimit.per:type_name -> google.protobuf.Duration
+	11, // 8: grpcguard.v1.Rule.sunset:type_name -> grpcguard.v1.Sunset
+	16, // 9: grpcguard.v1.Budget.max_stream_idle:type_name -> google.protobuf.Duration
+	16, // 10: grpcguard.v1.RateLimit.per:type_name -> google.protobuf.Duration
 	1,  // 11: grpcguard.v1.RateLimit.key:type_name -> grpcguard.v1.RateLimit.Key
 	2,  // 12: grpcguard.v1.RateLimit.on_store_failure:type_name -> grpcguard.v1.RateLimit.StoreFailure
-	15, // 13: grpcguard.v1.RateLimit.store_timeout:type_name -> google.protobuf.Duration
-	15, // 14: grpcguard.v1.Breaker.window:type_name -> google.protobuf.Duration
-	15, // 15: grpcguard.v1.Breaker.open_for:type_name -> google.protobuf.Duration
-	15, // 16: grpcguard.v1.Breaker.slow_call:type_name -> google.protobuf.Duration
-	15, // 17: grpcguard.v1.Token.max_age:type_name -> google.protobuf.Duration
-	15, // 18: grpcguard.v1.Token.max_auth_age:type_name -> google.protobuf.Duration
-	12, // 19: grpcguard.v1.FieldRule.object:type_name -> grpcguard.v1.ObjectRule
-	13, // 20: grpcguard.v1.FieldRule.url:type_name -> grpcguard.v1.UrlRule
-	8,  // 21: grpcguard.v1.MessageRule.conditions:type_name -> grpcguard.v1.Condition
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	16, // 13: grpcguard.v1.RateLimit.store_timeout:type_name -> google.protobuf.Duration
+	3,  // 14: grpcguard.v1.RateLimit.scope:type_name -> grpcguard.v1.RateLimit.Scope
+	16, // 15: grpcguard.v1.Breaker.window:type_name -> google.protobuf.Duration
+	16, // 16: grpcguard.v1.Breaker.open_for:type_name -> google.protobuf.Duration
+	16, // 17: grpcguard.v1.Breaker.slow_call:type_name -> google.protobuf.Duration
+	16, // 18: grpcguard.v1.Breaker.min_deadline:type_name -> google.protobuf.Duration
+	16, // 19: grpcguard.v1.Token.max_age:type_name -> google.protobuf.Duration
+	16, // 20: grpcguard.v1.Token.max_auth_age:type_name -> google.protobuf.Duration
+	13, // 21: grpcguard.v1.FieldRule.object:type_name -> grpcguard.v1.ObjectRule
+	14, // 22: grpcguard.v1.FieldRule.url:type_name -> grpcguard.v1.UrlRule
+	9,  // 23: grpcguard.v1.MessageRule.conditions:type_name -> grpcguard.v1.Condition
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_grpcguard_v1_rule_proto_init() }
@@ -1540,7 +1665,7 @@ func file_grpcguard_v1_rule_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grpcguard_v1_rule_proto_rawDesc), len(file_grpcguard_v1_rule_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,

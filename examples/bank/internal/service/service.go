@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc"
@@ -62,7 +63,7 @@ func Start(ctx context.Context, f Flags) (*Process, error) {
 	if p.source, err = workloadapi.NewX509Source(ctx); err != nil {
 		return nil, fmt.Errorf("no identity: %w", err)
 	}
-	p.client, err = interceptors.NewClient(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard().Client())
+	p.client, err = interceptors.NewClient(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard())
 	return p, err
 }
 
@@ -93,7 +94,7 @@ func (p *Process) Dial(callee, addr string) (*grpc.ClientConn, error) {
 // Serve serves on a port of its own, which it prints, until standard input ends. Whoever started the process holds the other
 // end, so the process cannot outlive it.
 func (p *Process) Serve(register func(*grpc.Server)) error {
-	guard, err := interceptors.NewServer(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard().Server())
+	guard, err := interceptors.NewServer(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard())
 	if err != nil {
 		return err
 	}
@@ -114,8 +115,10 @@ func (p *Process) Serve(register func(*grpc.Server)) error {
 		srv.Stop()
 	}()
 	err = srv.Serve(listener)
-	guard.Close()
-	return err
+	// Records of calls that ended with the server may still be on their way.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, guard.Close(ctx))
 }
 
 // Close lets go of everything.

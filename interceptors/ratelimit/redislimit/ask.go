@@ -1,0 +1,203 @@
+package redislimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
+)
+
+// question is a trip to Redis. It runs in a goroutine of its own, since a read of go-redis knows a deadline, but not that its context was
+// canceled; and it goes on when the caller has left, so that what was leased is not lost, and the connection is not either.
+type question struct {
+	parts  []part
+	answer chan answer
+	// taken is set by the first of the two: the answer, or the caller who leaves.
+	taken atomic.Bool
+}
+
+type answer struct {
+	reply reply
+	err   error
+}
+
+// ask meets what the leases could not meet, of parts that may have something in hand.
+func (s *Store) ask(ctx context.Context, parts []part) (ratelimit.Result, int, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.patience)
+		defer cancel()
+	}
+	settled := false
+	defer func() {
+		if !settled {
+			s.leases.putBack(parts)
+		}
+	}()
+	for i := range parts {
+		if p := &parts[i]; p.lease != nil && p.hand < p.cost {
+			switch o, err := s.await(ctx, p); {
+			case err != nil:
+				return ratelimit.Result{}, 0, err
+			case o.refused:
+				return ratelimit.Result{RetryAfter: o.wait}, p.demand, nil
+			}
+		}
+	}
+	missing := make([]part, 0, len(parts))
+	for i := range parts {
+		if p := &parts[i]; p.hand < p.cost {
+			missing = append(missing, *p)
+		}
+	}
+	if len(missing) > 0 {
+		r, err := s.trip(ctx, missing)
+		if err != nil {
+			return ratelimit.Result{}, 0, err
+		}
+		if r.refused >= 0 {
+			return ratelimit.Result{RetryAfter: r.wait}, missing[r.refused].demand, nil
+		}
+	}
+	s.leases.use(parts)
+	settled = true
+	return ratelimit.Result{Allowed: true}, 0, nil
+}
+
+// await waits for a question that is under way about p's key, if there is one, and takes of what it brought.
+func (s *Store) await(ctx context.Context, p *part) (outcome, error) {
+	underWay := s.leases.underWay(p)
+	if underWay == nil {
+		return outcome{}, nil
+	}
+	select {
+	case <-underWay:
+	case <-ctx.Done():
+		return outcome{}, noAnswer(ctx)
+	}
+	o := s.leases.take(p, s.now(), false)
+	if o.refill > 0 {
+		s.refill(*p, o.refill)
+	}
+	return o, nil
+}
+
+// trip asks Redis for parts and waits for the answer, but not longer than ctx.
+func (s *Store) trip(ctx context.Context, parts []part) (reply, error) {
+	if ctx.Err() != nil {
+		return reply{}, noAnswer(ctx)
+	}
+	report, err := s.admit()
+	if err != nil {
+		return reply{}, err
+	}
+	now := s.now()
+	for i := range parts {
+		s.leases.prepare(&parts[i], now)
+	}
+	q := &question{parts: parts, answer: make(chan answer, 1)}
+	go s.travel(ctx, q, report)
+	select {
+	case a := <-q.answer:
+		return a.reply, a.err
+	case <-ctx.Done():
+		if q.taken.CompareAndSwap(false, true) {
+			return reply{}, noAnswer(ctx)
+		}
+		a := <-q.answer
+		return a.reply, a.err
+	}
+}
+
+func noAnswer(ctx context.Context) error { return fmt.Errorf("redislimit: no answer: %w", ctx.Err()) }
+
+// admit asks the breaker whether Redis may be asked. Whoever may must report how it went, and note the end in s.asks.
+func (s *Store) admit() (report func(error), err error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	report, err = s.breaker.Allow()
+	if err != nil {
+		s.asks.Done()
+		s.refused.Add(1)
+		if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+			err = ErrDown
+		}
+		return nil, err
+	}
+	return report, nil
+}
+
+// refill asks for n permits of p's key ahead, at least for one. Nobody waits for them.
+func (s *Store) refill(p part, n uint64) {
+	p.hand, p.least, p.most, p.asking = 0, 1, n, true
+	report, err := s.admit()
+	if err != nil {
+		s.leases.failed(&p, s.now())
+		return
+	}
+	q := &question{parts: []part{p}, answer: make(chan answer, 1)}
+	q.taken.Store(true) // nobody waits
+	go s.travel(context.Background(), q, report)
+}
+
+// travel asks q of Redis. Redis gets its time even if the caller has less: that a caller leaves says nothing about Redis.
+func (s *Store) travel(ctx context.Context, q *question, report func(error)) {
+	defer s.asks.Done()
+	allowed := s.patience
+	if deadline, ok := ctx.Deadline(); ok {
+		allowed = max(allowed, time.Until(deadline))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), allowed)
+	defer cancel()
+	asked := s.now()
+	r, err := s.run(ctx, q.parts)
+	if err != nil {
+		err = fmt.Errorf("redislimit: redis: %w", err)
+		s.failures.Add(1)
+		s.lastFailure.Store(&err)
+	}
+	report(err)
+	waiting := q.taken.CompareAndSwap(false, true)
+	s.settle(q.parts, r, err, waiting, asked)
+	q.answer <- answer{r, err}
+	s.changes.deliver()
+}
+
+// settle tells the leases what was answered.
+func (s *Store) settle(parts []part, r reply, err error, waiting bool, asked time.Duration) {
+	now := s.now()
+	for i := range parts {
+		p := &parts[i]
+		switch {
+		case err != nil:
+			s.leases.failed(p, now)
+		case r.refused < 0:
+			used := p.least
+			if !waiting {
+				used = 0
+			}
+			s.leases.granted(p, uint64(r.taken[i]), used, asked, now)
+		case r.refused == i && !repeated(parts, i):
+			s.leases.refused(p, r.wait, asked)
+		default:
+			s.leases.answered(p, func(*lease) {})
+		}
+	}
+}
+
+// repeated reports whether a part before i has the same key. Then i was refused what is left after that part, which took nothing in
+// the end.
+func repeated(parts []part, i int) bool {
+	for j := range i {
+		if parts[j].id == parts[i].id {
+			return true
+		}
+	}
+	return false
+}

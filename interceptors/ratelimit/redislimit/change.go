@@ -1,0 +1,69 @@
+package redislimit
+
+import (
+	"sync"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// Change says that Redis is down, or up again.
+type Change struct {
+	// Up says that Redis is asked again.
+	Up bool
+	// Err is a failure that led to a change for the worse.
+	Err error
+}
+
+// stateChanged is called under the breaker's lock, so it only notes what there is to report.
+func (s *Store) stateChanged(_ string, from, to gobreaker.State) {
+	switch {
+	case from == gobreaker.StateClosed:
+		c := Change{}
+		if err := s.lastFailure.Load(); err != nil {
+			c.Err = *err
+		}
+		s.changes.add(c)
+	case to == gobreaker.StateClosed:
+		s.changes.add(Change{Up: true})
+	default: // one more probe, or one that failed
+	}
+}
+
+// changes are reported one after the other by whoever comes first; the others go on.
+type changes struct {
+	report func(Change)
+
+	mu    sync.Mutex
+	queue []Change
+	busy  bool
+}
+
+func (c *changes) add(change Change) {
+	if c.report == nil {
+		return
+	}
+	c.mu.Lock()
+	c.queue = append(c.queue, change)
+	c.mu.Unlock()
+}
+
+// deliver reports what is noted. Whatever is noted while another goroutine reports is left to that one.
+func (c *changes) deliver() {
+	if c.report == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy {
+		return
+	}
+	c.busy = true
+	for len(c.queue) > 0 {
+		next := c.queue[0]
+		c.queue = c.queue[1:]
+		c.mu.Unlock()
+		c.report(next)
+		c.mu.Lock()
+	}
+	c.busy = false
+}

@@ -1,0 +1,56 @@
+// Package redislimit keeps limits in Redis, for many processes together: a [Store] is a ratelimit.Store.
+//
+// A decision is one round trip, whatever number of limits it is about: one script takes the permits of all of them or of none. Time
+// is Redis's own, in whole microseconds, so the clocks of the processes do not matter. In any span of time t, Redis gives out no
+// more than
+//
+//	Burst + Permits*t/Per
+//
+// permits of a key. A key that nobody asks for is gone from Redis when its permits are back.
+//
+// # Leases
+//
+// With a ratelimit.Shared.Lease above 1, a process takes permits in blocks and serves its own next calls from them, without a trip.
+// It takes the next block before the last one is used up, and larger blocks the faster they go, up to Lease: a key that is seldom
+// asked for is counted call by call, since what it would lease would be lost to everybody else. A process never holds more than
+// Lease permits of a key. A lease lapses after the limit's Per, but not before a second and not after a minute, and what is
+// left of it is lost. A refusal is remembered until its RetryAfter, a second at most. A process leases [MaxLeases] keys at a time;
+// keys beyond are asked for each time, until one of the others lapses.
+//
+// What a process holds may be used when Redis has given out the same number anew. Of N processes that share a limit, in any span of time t,
+// no more permits of a key are used than
+//
+//	Burst + Permits*t/Per + min(N*Lease, Permits*lapse/Per)
+//
+// for N*Lease is what they can hold when the span begins, and what they then hold was given out within one lapse before. Without
+// leases the last term is 0. A permit counts as used when Take picks it up.
+//
+// These bounds hold as long as Redis remembers and its clock goes on. After a flush, a restart without persistence or a failover to a
+// replica that had not heard of the last permits, as much as another Burst of a key can be given out; so it is for a limit whose
+// numbers were changed, which is counted anew; and a clock that is set forward gives as many permits as that time does. A clock that
+// is set back costs a bucket that is full at worst.
+//
+// # When Redis does not answer
+//
+// Take returns when its context is done, and after 50 ms if that has no deadline. A Redis that is asked has 50 ms or until the
+// deadline, whichever is longer, to answer; only if it does not, or answers with an error, does that count as a failure. So callers who
+// leave early or have no time cannot make Redis look broken. After five failures in a row Take returns [ErrDown] at once, and one call
+// a second tries whether Redis is back. Permits that are leased already are used all the same. What to do instead is the caller's
+// choice: an error of Take says nothing about the limit, and permits may have been taken.
+//
+// # The client
+//
+// [New] takes a client of one server, or of the master that sentinels name. It must be told to obey deadlines and not to retry, which go-redis
+// does not do by itself:
+//
+//	client := redis.NewClient(&redis.Options{
+//		Addr:                  addr,
+//		ContextTimeoutEnabled: true, // or a deadline is ignored
+//		MaxRetries:            -1,   // or what Redis did and could not say is done again
+//		DialerRetries:         1,    // a connection refused is reported at once
+//		DialTimeout:           time.Second,
+//	})
+//
+// The first Take of a connection also waits for it to be made and greeted: a handful of trips, more with TLS. Redis must be of version
+// 6 or later. No key of a limit can be read in Redis: a caller, an account, is there as a part of a SHA-256 sum.
+package redislimit

@@ -1,0 +1,221 @@
+//go:build unix
+
+package redislimit
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
+	"github.com/grpcguard/grpcguard/internal/redistest"
+)
+
+// childVariable makes the test's program one of several processes that share a limit. It holds what that process does.
+const childVariable = "REDISLIMIT_CHILD"
+
+// job is what a process does: ask for permits from several goroutines until the time is over.
+type job struct {
+	Addr     string
+	Limit    ratelimit.Shared
+	Key      string
+	Cost     uint64
+	Workers  int
+	Duration time.Duration
+}
+
+// admissionSpan is when a permit was used: not before the one, not after the other.
+type admissionSpan struct{ Before, After int64 }
+
+// report is what a process did.
+type report struct {
+	Spans  []admissionSpan
+	Errors int
+	Stats  Stats
+}
+
+// child is the main function of such a process.
+func child() int {
+	var j job
+	if err := json.Unmarshal([]byte(os.Getenv(childVariable)), &j); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	client := redis.NewClient(redistest.Options(j.Addr))
+	s, err := New(client)
+	if err == nil {
+		err = s.Check(&j.Limit)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("ready")
+	// All begin together when the parent says so.
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	done := j.work(s)
+	done.Stats = s.Stats()
+	s.Close()
+	_ = client.Close()
+	_ = json.NewEncoder(os.Stdout).Encode(done)
+	return 0
+}
+
+func (j *job) work(s *Store) (done report) {
+	var mu sync.Mutex
+	var workers sync.WaitGroup
+	ctx, cancel := context.WithTimeout(context.Background(), j.Duration+20*time.Second)
+	defer cancel()
+	end := time.Now().Add(j.Duration)
+	for range j.Workers {
+		workers.Go(func() {
+			var own report
+			demands := []ratelimit.Demand{demand(&j.Limit, key(j.Key), j.Cost)}
+			for before := time.Now(); before.Before(end); before = time.Now() {
+				r, _, err := s.Take(ctx, demands)
+				switch {
+				case err != nil:
+					own.Errors++
+				case r.Allowed:
+					own.Spans = append(own.Spans, admissionSpan{before.UnixNano(), time.Now().UnixNano()})
+				default:
+					time.Sleep(min(r.RetryAfter, 5*time.Millisecond))
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done.Spans = append(done.Spans, own.Spans...)
+			done.Errors += own.Errors
+		})
+	}
+	workers.Wait()
+	return done
+}
+
+// inProcesses runs j in n processes at once.
+func inProcesses(t *testing.T, n int, j job) []report {
+	t.Helper()
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type running struct {
+		cmd *exec.Cmd
+		in  io.WriteCloser
+		out *bufio.Reader
+	}
+	var all []running
+	for range n {
+		cmd := exec.CommandContext(patient(t), os.Args[0])
+		cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+		cmd.Stderr = os.Stderr
+		in, _ := cmd.StdinPipe()
+		out, _ := cmd.StdoutPipe()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, running{cmd, in, bufio.NewReader(out)})
+	}
+	for _, p := range all {
+		if line, err := p.out.ReadString('\n'); line != "ready\n" {
+			t.Fatalf("a process said %q, %v", line, err)
+		}
+	}
+	for _, p := range all {
+		fmt.Fprintln(p.in, "go")
+	}
+	var reports []report
+	for _, p := range all {
+		var r report
+		if err := json.NewDecoder(p.out).Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		reports = append(reports, r)
+	}
+	return reports
+}
+
+// overshoot says by how many permits, in the worst span of time, more were used than burst + rate*t. A span reaches from before its
+// first permit to after its last, so what is measured is never too short.
+func overshoot(spans []admissionSpan, cost, burst, rate float64) float64 {
+	// Sorted by the end: the permits of a span are those between its first and last, and maybe a few that ran beside them,
+	// which count as if they came later.
+	slices.SortFunc(spans, func(a, b admissionSpan) int { return int(a.After - b.After) })
+	start := spans[0].Before
+	seconds := func(ns int64) float64 { return float64(ns-start) / 1e9 }
+	worst, best := 0.0, 0.0 // best: the most favorable beginning so far, i permits in with i - rate*t least
+	earliest := seconds(spans[0].Before)
+	best = -rate * earliest
+	for i, s := range spans {
+		if i > 0 {
+			best = min(best, float64(i)*cost-rate*seconds(s.Before))
+		}
+		worst = max(worst, float64(i+1)*cost-rate*seconds(s.After)-best)
+	}
+	return worst - burst
+}
+
+// Four processes that share a limit use no more in any span than is promised, with and without leases, and not much less either.
+func TestProcessesStayWithinTheBound(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit ratelimit.Shared
+		cost  uint64
+	}{
+		"one trip each":     {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 500, Per: time.Second, Burst: 100}}, 1},
+		"leases":            {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 3000, Per: time.Second, Burst: 300}, Lease: 50}, 1},
+		"large leases":      {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 2000, Per: time.Second, Burst: 500}, Lease: 500}, 1},
+		"costs of 7":        {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 7000, Per: time.Second, Burst: 700}, Lease: 100}, 7},
+		"more than a lease": {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 7000, Per: time.Second, Burst: 700}, Lease: 5}, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const processes, duration = 4, 1500 * time.Millisecond
+			c.limit.Name = name
+			server := redistest.Start(t)
+			reports := inProcesses(t, processes, job{Addr: server.Addr(), Limit: c.limit, Key: "k", Cost: c.cost, Workers: 4, Duration: duration})
+			var spans []admissionSpan
+			var stats Stats
+			for _, r := range reports {
+				spans = append(spans, r.Spans...)
+				stats.Trips += r.Stats.Trips
+				stats.LeaseHits += r.Stats.LeaseHits
+				if r.Errors > 0 {
+					t.Errorf("%d errors in a process", r.Errors)
+				}
+			}
+			l := c.limit
+			rate := float64(l.Permits) / l.Per.Seconds()
+			var held float64
+			if l.Lease > 1 {
+				p := mustPlan(t, l.Limit)
+				held = min(processes*float64(l.Lease), rate*p.lapse.Seconds())
+			}
+			over := overshoot(spans, float64(c.cost), float64(l.Burst), rate)
+			used := float64(len(spans)) * float64(c.cost)
+			t.Logf("%.0f permits used, %d trips, %d met by leases; worst span %+.1f permits beside burst + rate*t, at most %+.0f are promised",
+				used, stats.Trips, stats.LeaseHits, over, held)
+			if over > held {
+				t.Errorf("%.1f permits more than burst + rate*t were used, at most %.0f are promised", over, held)
+			}
+			if want := rate * duration.Seconds() / 2; used < want {
+				t.Errorf("only %.0f permits were used, the limit gives %.0f", used, 2*want)
+			}
+		})
+	}
+}

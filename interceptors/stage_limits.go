@@ -1,0 +1,246 @@
+package interceptors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
+	"github.com/grpcguard/grpcguard/policy"
+)
+
+// limitStage asks the rate limits that need to see no message. Those kept in this process are asked in the tap, so that who calls
+// too often cannot make the server read anything.
+type limitStage struct{ limits *limits }
+
+func (limitStage) Name() string { return "limits" }
+
+func (s limitStage) Admit(c *chain.Call) *chain.Refusal {
+	if plan := s.limits.rules[c.Rule]; plan != nil && len(plan.admit) > 0 {
+		return s.limits.takeLocal(context.Background(), c, plan.admit, nil, c.Start)
+	}
+	return nil
+}
+
+func (s limitStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
+	if plan := s.limits.rules[c.Rule]; plan != nil && len(plan.begin) > 0 {
+		return s.limits.take(ctx, c, plan.begin, nil, c.Start)
+	}
+	return nil
+}
+
+// messageLimitStage asks the rate limits that look into messages, or count them. It comes after validation: a message that is
+// refused for what it is takes nothing from the account it names.
+type messageLimitStage struct{ limits *limits }
+
+func (messageLimitStage) Name() string { return limitStage{}.Name() }
+
+func (s messageLimitStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain.Refusal {
+	plan := s.limits.rules[c.Rule]
+	if plan == nil || len(plan.messages) == 0 {
+		return nil
+	}
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", fmt.Sprintf("a %T is not a protobuf message and cannot be limited", msg))
+	}
+	for i := range plan.currencies {
+		if r := plan.currencies[i].check(m); r != nil {
+			return r
+		}
+	}
+	now := c.Start
+	if c.Rule.ClientStreams() {
+		now = time.Now()
+	}
+	return s.limits.take(ctx, c, plan.messages, m, now)
+}
+
+// check refuses an amount in a currency that no limit is for: it would move money past all of them.
+func (c *currencies) check(m proto.Message) *chain.Refusal {
+	if currency, ok := c.read(m); ok && slices.Contains(c.known, currency) {
+		return nil
+	}
+	return invalidField(c.cost, "its currency is not accepted", "currency-not-limited")
+}
+
+// invalidField refuses a message for one of its fields.
+func invalidField(field, description, reason string) *chain.Refusal {
+	return theirFaultFor(reason, field+": "+description, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+		{Field: field, Description: description, Reason: reason},
+	}})
+}
+
+func theirFaultFor(reason, detail string, details ...protoadapt.MessageV1) *chain.Refusal {
+	return chain.RefuseWith(codes.InvalidArgument, "the message is invalid", reason, detail,
+		append([]protoadapt.MessageV1{errorInfo("MESSAGE_INVALID")}, details...)...)
+}
+
+// take takes from all limits or from none.
+func (l *limits) take(ctx context.Context, c *chain.Call, all []*limit, m proto.Message, now time.Time) *chain.Refusal {
+	if l.store == nil {
+		return l.takeLocal(ctx, c, all, m, now)
+	}
+	var demands []ratelimit.Demand
+	var asked, locals []*limit
+	for _, one := range all {
+		if one.shared == nil {
+			locals = append(locals, one)
+			continue
+		}
+		cost, applies, r := one.cost(m)
+		if r != nil {
+			return r
+		}
+		if !applies {
+			continue
+		}
+		key, r := one.key(ctx, nil, c, m)
+		if r != nil {
+			return r
+		}
+		demands, asked = append(demands, ratelimit.Demand{Limit: one.shared, Key: key, Cost: cost}), append(asked, one)
+	}
+	if r := l.takeLocal(ctx, c, locals, m, now); r != nil || len(demands) == 0 {
+		return r
+	}
+	if r := l.takeShared(ctx, c, asked, demands, m, now); r != nil {
+		l.giveBack(ctx, c, locals, m, now)
+		return r
+	}
+	return nil
+}
+
+// takeLocal takes from limits that are kept in this process, or that are to be for now.
+func (l *limits) takeLocal(ctx context.Context, c *chain.Call, all []*limit, m proto.Message, now time.Time) *chain.Refusal {
+	for i, one := range all {
+		cost, applies, r := one.cost(m)
+		if r == nil && applies {
+			var room [192]byte
+			var key ratelimit.Key
+			if key, r = one.key(ctx, room[:0], c, m); r == nil {
+				if result := one.local.Take(now, key, cost); !result.Allowed {
+					r = l.refuse(ctx, one, result)
+				}
+			}
+		}
+		if r != nil {
+			l.giveBack(ctx, c, all[:i], m, now)
+			return r
+		}
+	}
+	return nil
+}
+
+// giveBack returns what was taken for a call that another limit refused.
+func (l *limits) giveBack(ctx context.Context, c *chain.Call, taken []*limit, m proto.Message, now time.Time) {
+	for _, one := range taken {
+		cost, applies, r := one.cost(m)
+		if r != nil || !applies {
+			continue
+		}
+		var room [192]byte
+		if key, r := one.key(ctx, room[:0], c, m); r == nil {
+			one.local.Return(now, key, cost)
+		}
+	}
+}
+
+// takeShared asks the store, once for all demands. Where it does not answer, each limit does what it says for that case.
+func (l *limits) takeShared(ctx context.Context, c *chain.Call, asked []*limit, demands []ratelimit.Demand, m proto.Message, now time.Time) *chain.Refusal {
+	timeout := asked[0].StoreTimeout
+	for _, one := range asked {
+		timeout = min(timeout, one.StoreTimeout)
+	}
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	result, refused, err := l.store.Take(bounded, demands)
+	switch {
+	case err == nil:
+		l.storeAnswered(ctx)
+		if result.Allowed {
+			return nil
+		}
+		return l.refuse(ctx, asked[refused], result)
+	case errors.Is(ctx.Err(), context.Canceled):
+		// The caller left. That says nothing of the store, and there is nobody to answer.
+		return chain.RefuseWith(codes.Canceled, "the call has ended", "caller-left", err.Error())
+	}
+	l.storeFailed(ctx, err, len(asked))
+	for _, one := range asked {
+		if !one.LocalOnFailure {
+			return limitRefusal(one, "limit-store-failed", one.At+": "+err.Error(), time.Second)
+		}
+	}
+	return l.takeLocal(ctx, c, asked, m, now)
+}
+
+func (l *limits) refuse(ctx context.Context, one *limit, result ratelimit.Result) *chain.Refusal {
+	l.metrics.refused.Add(ctx, 1, one.label)
+	if result.RetryAfter == ratelimit.Never {
+		return limitRefusal(one, "over-limit", one.At, 0)
+	}
+	return limitRefusal(one, "rate-limited", one.At, result.RetryAfter)
+}
+
+// limitRefusal tells the caller what kind of limit it met and when to come again; 0: not at all with this request.
+func limitRefusal(one *limit, reason, detail string, retry time.Duration) *chain.Refusal {
+	details := []protoadapt.MessageV1{errorInfo("RATE_LIMITED"), quota(one.subject, "rate limit")}
+	if retry > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(roundUp(retry))})
+	}
+	return chain.RefuseWith(codes.ResourceExhausted, "too many requests", reason, detail, details...)
+}
+
+// key appends to room what the call is counted by.
+func (one *limit) key(ctx context.Context, room []byte, c *chain.Call, m proto.Message) (ratelimit.Key, *chain.Refusal) {
+	key := ratelimit.Key(room)
+	for _, by := range one.Keys {
+		switch by {
+		case policy.LimitByCaller:
+			key = key.Text(c.Caller.ID().String())
+		case policy.LimitByMethod:
+			key = key.Text(c.Method)
+		case policy.LimitByTrustDomain:
+			key = key.Text(c.Caller.TrustDomain().Name())
+		case policy.LimitByAddress:
+			key = key.Text(host(c.Caller.Address()))
+		}
+	}
+	for i := range one.KeyFields {
+		var ok bool
+		if key, ok = appendField(key, one.KeyFields[i], m.ProtoReflect()); !ok {
+			return nil, unreadable(one)
+		}
+	}
+	if one.keyFunc != nil {
+		text, err := one.keyFunc(ctx, c.Caller, c.Method, m)
+		if err != nil {
+			return nil, chain.RefuseWith(codes.PermissionDenied, "permission denied", "key-function-failed", one.KeyFunction+": "+err.Error(), errorInfo("PERMISSION_DENIED"))
+		}
+		key = key.Text(text)
+	}
+	return key, nil
+}
+
+// host takes the port from an address.
+func host(address string) string {
+	if i := strings.LastIndexByte(address, ':'); i >= 0 {
+		return address[:i]
+	}
+	return address
+}
+
+func unreadable(one *limit) *chain.Refusal {
+	return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", one.At+": the message is of another type than the policy was compiled for")
+}
