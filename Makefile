@@ -4,10 +4,10 @@ MODULES := . examples benchmarks
 BUF     := go tool -modfile=.tools/buf.mod buf
 LINT    := go tool -modfile=$(CURDIR)/.tools/golangci-lint.mod golangci-lint
 # The race detector needs a C compiler. Without one the tests run all the same, and say so.
-RACE    := $(shell command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
+RACE    := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 FUZZTIME ?= 30s
 
-.PHONY: help demo demo-short test lint bench bench-quick generate fuzz fmt protodeps generated-fresh
+.PHONY: help demo demo-short test redis lint bench bench-quick generate fuzz fmt protodeps generated-fresh
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,9 +18,20 @@ demo: ## a day at the bank: services, attacks, rotation under load, evidence
 demo-short: ## the same with less load
 	cd examples && go run ./bank/demo -short
 
-test: ## all tests of all modules, with the race detector
+test: redis ## all tests of all modules, with the race detector and a real redis-server
 	@test -n "$(RACE)" || echo "make test: no C compiler, so no race detector"
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go test $(RACE) ./...) || exit 1; done
+
+# Tests of limits that processes share talk to a real server, which each of them starts on a port of its own.
+redis: ## install redis-server, where there is none
+	@command -v redis-server >/dev/null 2>&1 || [ -n "$$REDIS_SERVER" ] || { \
+	  echo "make: the tests need redis-server, installing it"; \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  if command -v apt-get >/dev/null 2>&1; then $$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	  elif command -v dnf >/dev/null 2>&1; then $$as_root dnf install -y -q redis; \
+	  elif command -v apk >/dev/null 2>&1; then $$as_root apk add -q redis; \
+	  elif command -v brew >/dev/null 2>&1; then brew install -q redis; \
+	  else echo "make: do not know how to; install redis-server, or say where it is in REDIS_SERVER" >&2; exit 1; fi; }
 
 lint: protodeps ## vet, golangci-lint, buf lint and format, generated code is fresh
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && go mod tidy -diff && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
@@ -40,14 +51,14 @@ generate: protodeps ## generate Go from .proto
 	$(BUF) generate --template examples/buf.gen.yaml
 	$(BUF) generate --template benchmarks/buf.gen.yaml
 
-generated-fresh: protodeps
+generated-fresh: protodeps ## fail if generated Go is not what the .proto files make
 	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
 	$(BUF) generate -o "$$out"; $(BUF) generate --template examples/buf.gen.yaml -o "$$out"; $(BUF) generate --template benchmarks/buf.gen.yaml -o "$$out"; \
 	cd "$$out"; find . -name '*.pb.go' | while read -r f; do cmp "$$f" "$(CURDIR)/$$f"; done; echo "generated code is fresh"
 
 fuzz: ## fuzz each target for FUZZTIME (30s)
-	go test ./policy -run '^$$' -fuzz '^FuzzPattern$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
-	go test ./policy -run '^$$' -fuzz '^FuzzPolicyFile$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	@set -e; for p in $$(go list ./...); do for f in $$(go test $$p -list '^Fuzz' | grep '^Fuzz'); do \
+	  echo "== $$p $$f"; go test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; done; done
 
 fmt: ## format Go and .proto
 	gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')

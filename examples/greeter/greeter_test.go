@@ -77,20 +77,22 @@ func TestGreeter(t *testing.T) {
 	}
 }
 
-// The README quotes this program. What it quotes must be what it runs.
+// What the README quotes is what this program is made of.
 func TestREADMEQuotesThisProgram(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	must(t, err)
-	_, rest, ok := strings.Cut(string(readme), "```go\n")
-	if !ok {
-		t.Fatal("the README has no Go in it")
-	}
-	quoted, _, _ := strings.Cut(rest, "```")
-	program, err := os.ReadFile("main.go")
-	must(t, err)
-	for line := range strings.Lines(quoted) {
-		if line = strings.TrimSpace(line); line != "" && !strings.Contains(string(program), line) {
-			t.Errorf("the README says %q, which main.go does not", line)
+	for language, file := range map[string]string{"go": "main.go", "proto": "../proto/greet/v1/greet.proto", "yaml": "policy.yaml"} {
+		_, rest, ok := strings.Cut(string(readme), "```"+language+"\n")
+		if !ok {
+			t.Fatalf("the README has no %s in it", language)
+		}
+		quoted, _, _ := strings.Cut(rest, "```")
+		source, err := os.ReadFile(file)
+		must(t, err)
+		for line := range strings.Lines(quoted) {
+			if line = strings.TrimSpace(line); line != "" && !strings.Contains(string(source), line) {
+				t.Errorf("the README says %q, which %s does not", line, file)
+			}
 		}
 	}
 }

@@ -100,15 +100,22 @@ func (l *Limiter) Take(now time.Time, key Key, cost uint64) Result {
 	if cost == 0 {
 		return Result{Allowed: true}
 	}
+	hash := maphash.Bytes(l.seed, key)
+	t := l.tables[l.shard(hash)].Load()
+	b := &t.buckets[t.bucket(hash, 0)]
+	i := b.first(hash) // what follows does not wait for it
 	since := now.Sub(l.base)
-	r := request{maphash.Bytes(l.seed, key), l.ticks(since), int64(cost << l.shift), since}
-	t := l.tables[l.shard(r.hash)].Load()
-	b := &t.buckets[t.bucket(r.hash, 0)]
-	i := b.first(r.hash)
+	r := request{hash, l.ticks(since), int64(cost << (l.shift & 63)), since}
 	if i == bucketSlots {
 		return l.search(t, r)
 	}
-	if result, ok := l.charge(&b[i], r); ok {
+	s := &b[i]
+	if old := s.tat.Load(); old > empty && s.hash.Load() == r.hash {
+		if tat := max(old, r.now) + r.cost; tat-r.now <= l.full && s.tat.CompareAndSwap(old, tat) {
+			return Result{Allowed: true}
+		}
+	}
+	if result, ok := l.charge(s, r); ok {
 		return result
 	}
 	return l.miss(r)

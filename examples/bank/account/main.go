@@ -19,6 +19,7 @@ func main() {
 		opening := newAccounts(map[string]int64{"acc-alice": 100_000_00, "acc-bob": 50_000_00, "acc-carol": 0})
 		return p.Serve(func(s *grpc.Server) {
 			bankv1.RegisterAccountServiceServer(s, &server{accounts: opening})
+			service.Health(s)
 		})
 	})
 }

@@ -44,7 +44,7 @@ type process struct {
 	records string
 	spans   string
 	cmd     *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
 }
 
 // open builds and starts everything. What it started it stops again if something fails.
@@ -124,6 +124,9 @@ func (b *bank) start(ctx context.Context, name string, needs []string) error {
 	var args []string
 	for _, need := range needs {
 		args = append(args, "-"+need, b.processes[need].addr)
+	}
+	if name == "account" {
+		args = append(args, "-chaos")
 	}
 	cmd, err := b.command(ctx, name, name, args...)
 	if err != nil {

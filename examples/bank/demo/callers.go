@@ -45,6 +45,9 @@ func (d *day) callers(ctx context.Context) error {
 
 // saysNothing checks that a denial tells its caller nothing of the inside.
 func saysNothing(err error) string {
+	if err == nil {
+		return "it was allowed"
+	}
 	for _, part := range []string{"spiffe", "teller", "caller", "policy", "rule", "list"} {
 		if strings.Contains(strings.ToLower(err.Error()), part) {
 			return "the error says " + part + ": " + err.Error()

@@ -62,6 +62,8 @@ func run(ctx context.Context, sources string, load time.Duration, stay bool) (ok
 		{"Identities that are none", day.identities},
 		{"Bad messages", day.messages},
 		{"Tricks with methods", day.paths},
+		{"Wearing the bank out", day.limits},
+		{"When account-service fails", day.failure},
 		{"Rotation under load", func(ctx context.Context) error { return day.rotation(ctx, load) }},
 		{"Evidence", day.evidence},
 	} {

@@ -25,6 +25,7 @@ type record struct {
 	Stage    string `json:"stage"`
 	Detail   string `json:"detail"`
 	TraceID  string `json:"trace_id"`
+	Event    string `json:"event"`
 }
 
 // why says it in a line.
@@ -61,6 +62,17 @@ func read(path string) ([]record, error) {
 	return all, lines.Err()
 }
 
+// events returns the name of the newest event in the records of a process, empty if there is none.
+func (p *process) events() (newest string, err error) {
+	all, err := read(p.records)
+	for _, r := range all {
+		if r.Event != "" {
+			newest = r.Event
+		}
+	}
+	return newest, err
+}
+
 // find waits for the server's record that match picks: a call's record is written as its answer leaves, and that of a refused
 // one a moment later.
 func (p *process) find(ctx context.Context, match func(record) bool) (record, error) {
@@ -74,7 +86,7 @@ func (p *process) find(ctx context.Context, match func(record) bool) (record, er
 			return record{}, err
 		}
 		for _, r := range slices.Backward(all) {
-			if r.Side == "server" && match(r) {
+			if r.Side == "server" && r.Event == "" && match(r) {
 				return r, nil
 			}
 		}

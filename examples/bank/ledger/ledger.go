@@ -39,6 +39,18 @@ func (l *ledger) write(t *bankv1.Transfer) (entry string) {
 	return entry
 }
 
+// newest returns the newest entry of an account, empty if there is none.
+func (l *ledger) newest(account string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(l.entries) - 1; i >= 0; i-- {
+		if t := l.entries[i]; t.GetFromAccount() == account || t.GetToAccount() == account {
+			return strconv.Itoa(i + 1)
+		}
+	}
+	return ""
+}
+
 // statement returns the entries of an account, oldest first.
 func (l *ledger) statement(account string) []*bankv1.GetStatementResponse {
 	l.mu.Lock()

@@ -9,12 +9,14 @@ import (
 
 	"github.com/grpcguard/grpcguard/examples/bank/internal/service"
 	bankv1 "github.com/grpcguard/grpcguard/examples/bank/v1"
+	"github.com/grpcguard/grpcguard/interceptors"
 )
 
 type server struct {
 	bankv1.UnimplementedLedgerServiceServer
 
 	ledger   *ledger
+	known    *balances
 	accounts bankv1.AccountServiceClient
 }
 
@@ -39,18 +41,35 @@ func (s *server) GetStatement(req *bankv1.GetStatementRequest, stream grpc.Serve
 	return nil
 }
 
+func (s *server) GetSummary(ctx context.Context, req *bankv1.GetSummaryRequest) (*bankv1.GetSummaryResponse, error) {
+	ctx, asked := s.known.watch(ctx)
+	answer, err := s.accounts.GetBalance(ctx, &bankv1.GetBalanceRequest{Account: req.GetAccount()})
+	if err != nil {
+		return nil, err
+	}
+	if !asked.stale {
+		s.known.learn(req.GetAccount(), answer.GetBalance())
+	}
+	return &bankv1.GetSummaryResponse{Balance: answer.GetBalance(), Stale: asked.stale, NewestEntry: s.ledger.newest(req.GetAccount())}, nil
+}
+
 func main() {
 	var flags service.Flags
 	flags.Register()
 	account := flag.String("account", "", "the `address` of the account service")
 	flag.Parse()
+	known := newBalances()
+	// While the breaker of GetBalance is open, the last balance that is known answers in place of account-service.
+	flags.Client = append(flags.Client,
+		interceptors.WithFallback("/bank.v1.AccountService/GetBalance", interceptors.UnaryFallback(known.lastKnown)))
 	service.Main(flags, func(_ context.Context, p *service.Process) error {
 		cc, err := p.Dial("account-service", *account)
 		if err != nil {
 			return err
 		}
 		return p.Serve(func(s *grpc.Server) {
-			bankv1.RegisterLedgerServiceServer(s, &server{ledger: newLedger(), accounts: bankv1.NewAccountServiceClient(cc)})
+			bankv1.RegisterLedgerServiceServer(s, &server{ledger: newLedger(), known: known, accounts: bankv1.NewAccountServiceClient(cc)})
+			service.Health(s)
 		})
 	})
 }

@@ -83,6 +83,7 @@ func main() {
 			bankv1.RegisterPaymentServiceServer(s, &server{
 				accounts: bankv1.NewAccountServiceClient(accounts), ledger: bankv1.NewLedgerServiceClient(entries),
 			})
+			service.Health(s)
 		})
 	})
 }

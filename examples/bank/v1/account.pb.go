@@ -315,15 +315,15 @@ const file_bank_v1_account_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\aaccount\"[\n" +
 	"\x15WatchBalancesResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12(\n" +
-	"\abalance\x18\x02 \x01(\v2\x0e.bank.v1.MoneyR\abalance2\xc4\x02\n" +
-	"\x0eAccountService\x12E\n" +
+	"\abalance\x18\x02 \x01(\v2\x0e.bank.v1.MoneyR\abalance2\xd6\x02\n" +
+	"\x0eAccountService\x12S\n" +
 	"\n" +
-	"GetBalance\x12\x1a.bank.v1.GetBalanceRequest\x1a\x1b.bank.v1.GetBalanceResponse\x12L\n" +
+	"GetBalance\x12\x1a.bank.v1.GetBalanceRequest\x1a\x1b.bank.v1.GetBalanceResponse\"\f\x8a\xac\x19\bJ\x06\b\x05*\x02\b\x02\x12L\n" +
 	"\x05Apply\x12\x15.bank.v1.ApplyRequest\x1a\x16.bank.v1.ApplyResponse\"\x14\x8a\xac\x19\x10\n" +
-	"\x0eledger-service\x12v\n" +
-	"\rWatchBalances\x12\x1d.bank.v1.WatchBalancesRequest\x1a\x1e.bank.v1.WatchBalancesResponse\"\"\x8a\xac\x19\x1e\n" +
+	"\x0eledger-service\x12z\n" +
+	"\rWatchBalances\x12\x1d.bank.v1.WatchBalancesRequest\x1a\x1e.bank.v1.WatchBalancesResponse\"&\x8a\xac\x19\"\n" +
 	"\x0fpayment-service\n" +
-	"\x06teller\"\x03\b\x90\x1c(\x010\x01\x1a%\x8a\xac\x19!\n" +
+	"\x06teller\"\x03\b\x90\x1c:\x02\x18\x14(\x010\x01\x1a%\x8a\xac\x19!\n" +
 	"\x0fpayment-service\n" +
 	"\x0eledger-serviceB8Z6github.com/grpcguard/grpcguard/examples/bank/v1;bankv1b\x06proto3"
 

@@ -23,6 +23,116 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// GetSummaryRequest names an account.
+type GetSummaryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	Account       string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSummaryRequest) Reset() {
+	*x = GetSummaryRequest{}
+	mi := &file_bank_v1_ledger_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSummaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSummaryRequest) ProtoMessage() {}
+
+func (x *GetSummaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bank_v1_ledger_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSummaryRequest.ProtoReflect.Descriptor instead.
+func (*GetSummaryRequest) Descriptor() ([]byte, []int) {
+	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GetSummaryRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+// GetSummaryResponse is what there is to say of an account.
+type GetSummaryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What there is.
+	Balance *Money `protobuf:"bytes,1,opt,name=balance,proto3" json:"balance,omitempty"`
+	// The balance is an old one: account-service could not be asked.
+	Stale bool `protobuf:"varint,2,opt,name=stale,proto3" json:"stale,omitempty"`
+	// The newest entry's number, as text; empty if there is none.
+	NewestEntry   string `protobuf:"bytes,3,opt,name=newest_entry,json=newestEntry,proto3" json:"newest_entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSummaryResponse) Reset() {
+	*x = GetSummaryResponse{}
+	mi := &file_bank_v1_ledger_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSummaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSummaryResponse) ProtoMessage() {}
+
+func (x *GetSummaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bank_v1_ledger_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSummaryResponse.ProtoReflect.Descriptor instead.
+func (*GetSummaryResponse) Descriptor() ([]byte, []int) {
+	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetSummaryResponse) GetBalance() *Money {
+	if x != nil {
+		return x.Balance
+	}
+	return nil
+}
+
+func (x *GetSummaryResponse) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *GetSummaryResponse) GetNewestEntry() string {
+	if x != nil {
+		return x.NewestEntry
+	}
+	return ""
+}
+
 // PostTransferRequest is a transfer to write down.
 type PostTransferRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -34,7 +144,7 @@ type PostTransferRequest struct {
 
 func (x *PostTransferRequest) Reset() {
 	*x = PostTransferRequest{}
-	mi := &file_bank_v1_ledger_proto_msgTypes[0]
+	mi := &file_bank_v1_ledger_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -46,7 +156,7 @@ func (x *PostTransferRequest) String() string {
 func (*PostTransferRequest) ProtoMessage() {}
 
 func (x *PostTransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bank_v1_ledger_proto_msgTypes[0]
+	mi := &file_bank_v1_ledger_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -59,7 +169,7 @@ func (x *PostTransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostTransferRequest.ProtoReflect.Descriptor instead.
 func (*PostTransferRequest) Descriptor() ([]byte, []int) {
-	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{0}
+	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PostTransferRequest) GetTransfer() *Transfer {
@@ -80,7 +190,7 @@ type PostTransferResponse struct {
 
 func (x *PostTransferResponse) Reset() {
 	*x = PostTransferResponse{}
-	mi := &file_bank_v1_ledger_proto_msgTypes[1]
+	mi := &file_bank_v1_ledger_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -92,7 +202,7 @@ func (x *PostTransferResponse) String() string {
 func (*PostTransferResponse) ProtoMessage() {}
 
 func (x *PostTransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bank_v1_ledger_proto_msgTypes[1]
+	mi := &file_bank_v1_ledger_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -105,7 +215,7 @@ func (x *PostTransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostTransferResponse.ProtoReflect.Descriptor instead.
 func (*PostTransferResponse) Descriptor() ([]byte, []int) {
-	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PostTransferResponse) GetEntry() string {
@@ -126,7 +236,7 @@ type GetStatementRequest struct {
 
 func (x *GetStatementRequest) Reset() {
 	*x = GetStatementRequest{}
-	mi := &file_bank_v1_ledger_proto_msgTypes[2]
+	mi := &file_bank_v1_ledger_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -138,7 +248,7 @@ func (x *GetStatementRequest) String() string {
 func (*GetStatementRequest) ProtoMessage() {}
 
 func (x *GetStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bank_v1_ledger_proto_msgTypes[2]
+	mi := &file_bank_v1_ledger_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -151,7 +261,7 @@ func (x *GetStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatementRequest.ProtoReflect.Descriptor instead.
 func (*GetStatementRequest) Descriptor() ([]byte, []int) {
-	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetStatementRequest) GetAccount() string {
@@ -174,7 +284,7 @@ type GetStatementResponse struct {
 
 func (x *GetStatementResponse) Reset() {
 	*x = GetStatementResponse{}
-	mi := &file_bank_v1_ledger_proto_msgTypes[3]
+	mi := &file_bank_v1_ledger_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +296,7 @@ func (x *GetStatementResponse) String() string {
 func (*GetStatementResponse) ProtoMessage() {}
 
 func (x *GetStatementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bank_v1_ledger_proto_msgTypes[3]
+	mi := &file_bank_v1_ledger_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +309,7 @@ func (x *GetStatementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatementResponse.ProtoReflect.Descriptor instead.
 func (*GetStatementResponse) Descriptor() ([]byte, []int) {
-	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{3}
+	return file_bank_v1_ledger_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetStatementResponse) GetEntry() string {
@@ -220,7 +330,13 @@ var File_bank_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_bank_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x14bank/v1/ledger.proto\x12\abank.v1\x1a\x13bank/v1/types.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egrpcguard/v1/annotations.proto\"L\n" +
+	"\x14bank/v1/ledger.proto\x12\abank.v1\x1a\x13bank/v1/types.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egrpcguard/v1/annotations.proto\"J\n" +
+	"\x11GetSummaryRequest\x125\n" +
+	"\aaccount\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\aaccount\"w\n" +
+	"\x12GetSummaryResponse\x12(\n" +
+	"\abalance\x18\x01 \x01(\v2\x0e.bank.v1.MoneyR\abalance\x12\x14\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\x12!\n" +
+	"\fnewest_entry\x18\x03 \x01(\tR\vnewestEntry\"L\n" +
 	"\x13PostTransferRequest\x125\n" +
 	"\btransfer\x18\x01 \x01(\v2\x11.bank.v1.TransferB\x06\xbaH\x03\xc8\x01\x01R\btransfer\",\n" +
 	"\x14PostTransferResponse\x12\x14\n" +
@@ -229,13 +345,17 @@ const file_bank_v1_ledger_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\aaccount\"[\n" +
 	"\x14GetStatementResponse\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\tR\x05entry\x12-\n" +
-	"\btransfer\x18\x02 \x01(\v2\x11.bank.v1.TransferR\btransfer2\xf4\x01\n" +
+	"\btransfer\x18\x02 \x01(\v2\x11.bank.v1.TransferR\btransfer2\xe5\x02\n" +
 	"\rLedgerService\x12U\n" +
-	"\fPostTransfer\x12\x1c.bank.v1.PostTransferRequest\x1a\x1d.bank.v1.PostTransferResponse\"\b\x8a\xac\x19\x04\"\x02\b\x05\x12u\n" +
-	"\fGetStatement\x12\x1c.bank.v1.GetStatementRequest\x1a\x1d.bank.v1.GetStatementResponse\"&\x8a\xac\x19\"\n" +
+	"\fPostTransfer\x12\x1c.bank.v1.PostTransferRequest\x1a\x1d.bank.v1.PostTransferResponse\"\b\x8a\xac\x19\x04\"\x02\b\x05\x12\x87\x01\n" +
+	"\fGetStatement\x12\x1c.bank.v1.GetStatementRequest\x1a\x1d.bank.v1.GetStatementResponse\"8\x8a\xac\x194\n" +
 	"\x0fpayment-service\n" +
 	"\x06teller\n" +
-	"\aauditor0\x01\x1a\x15\x8a\xac\x19\x11\n" +
+	"\aauditorB\x10\b\x14\x12\x03\b\x90\x1c*\aaccount0\x01\x12\\\n" +
+	"\n" +
+	"GetSummary\x12\x1a.bank.v1.GetSummaryRequest\x1a\x1b.bank.v1.GetSummaryResponse\"\x15\x8a\xac\x19\x11\n" +
+	"\x06teller\n" +
+	"\aauditor\x1a\x15\x8a\xac\x19\x11\n" +
 	"\x0fpayment-serviceB8Z6github.com/grpcguard/grpcguard/examples/bank/v1;bankv1b\x06proto3"
 
 var (
@@ -250,26 +370,32 @@ func file_bank_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_bank_v1_ledger_proto_rawDescData
 }
 
-var file_bank_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_bank_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_bank_v1_ledger_proto_goTypes = []any{
-	(*PostTransferRequest)(nil),  // 0: bank.v1.PostTransferRequest
-	(*PostTransferResponse)(nil), // 1: bank.v1.PostTransferResponse
-	(*GetStatementRequest)(nil),  // 2: bank.v1.GetStatementRequest
-	(*GetStatementResponse)(nil), // 3: bank.v1.GetStatementResponse
-	(*Transfer)(nil),             // 4: bank.v1.Transfer
+	(*GetSummaryRequest)(nil),    // 0: bank.v1.GetSummaryRequest
+	(*GetSummaryResponse)(nil),   // 1: bank.v1.GetSummaryResponse
+	(*PostTransferRequest)(nil),  // 2: bank.v1.PostTransferRequest
+	(*PostTransferResponse)(nil), // 3: bank.v1.PostTransferResponse
+	(*GetStatementRequest)(nil),  // 4: bank.v1.GetStatementRequest
+	(*GetStatementResponse)(nil), // 5: bank.v1.GetStatementResponse
+	(*Money)(nil),                // 6: bank.v1.Money
+	(*Transfer)(nil),             // 7: bank.v1.Transfer
 }
 var file_bank_v1_ledger_proto_depIdxs = []int32{
-	4, // 0: bank.v1.PostTransferRequest.transfer:type_name -> bank.v1.Transfer
-	4, // 1: bank.v1.GetStatementResponse.transfer:type_name -> bank.v1.Transfer
-	0, // 2: bank.v1.LedgerService.PostTransfer:input_type -> bank.v1.PostTransferRequest
-	2, // 3: bank.v1.LedgerService.GetStatement:input_type -> bank.v1.GetStatementRequest
-	1, // 4: bank.v1.LedgerService.PostTransfer:output_type -> bank.v1.PostTransferResponse
-	3, // 5: bank.v1.LedgerService.GetStatement:output_type -> bank.v1.GetStatementResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 0: bank.v1.GetSummaryResponse.balance:type_name -> bank.v1.Money
+	7, // 1: bank.v1.PostTransferRequest.transfer:type_name -> bank.v1.Transfer
+	7, // 2: bank.v1.GetStatementResponse.transfer:type_name -> bank.v1.Transfer
+	2, // 3: bank.v1.LedgerService.PostTransfer:input_type -> bank.v1.PostTransferRequest
+	4, // 4: bank.v1.LedgerService.GetStatement:input_type -> bank.v1.GetStatementRequest
+	0, // 5: bank.v1.LedgerService.GetSummary:input_type -> bank.v1.GetSummaryRequest
+	3, // 6: bank.v1.LedgerService.PostTransfer:output_type -> bank.v1.PostTransferResponse
+	5, // 7: bank.v1.LedgerService.GetStatement:output_type -> bank.v1.GetStatementResponse
+	1, // 8: bank.v1.LedgerService.GetSummary:output_type -> bank.v1.GetSummaryResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_bank_v1_ledger_proto_init() }
@@ -284,7 +410,7 @@ func file_bank_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bank_v1_ledger_proto_rawDesc), len(file_bank_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

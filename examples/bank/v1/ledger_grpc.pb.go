@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	LedgerService_PostTransfer_FullMethodName = "/bank.v1.LedgerService/PostTransfer"
 	LedgerService_GetStatement_FullMethodName = "/bank.v1.LedgerService/GetStatement"
+	LedgerService_GetSummary_FullMethodName   = "/bank.v1.LedgerService/GetSummary"
 )
 
 // LedgerServiceClient is the client API for LedgerService service.
@@ -33,6 +34,9 @@ type LedgerServiceClient interface {
 	PostTransfer(ctx context.Context, in *PostTransferRequest, opts ...grpc.CallOption) (*PostTransferResponse, error)
 	// GetStatement answers with the entries of an account, oldest first.
 	GetStatement(ctx context.Context, in *GetStatementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetStatementResponse], error)
+	// GetSummary answers with the balance of an account and its newest entry. While account-service cannot be asked, the balance is
+	// the last one that is known, and says so.
+	GetSummary(ctx context.Context, in *GetSummaryRequest, opts ...grpc.CallOption) (*GetSummaryResponse, error)
 }
 
 type ledgerServiceClient struct {
@@ -72,6 +76,16 @@ func (c *ledgerServiceClient) GetStatement(ctx context.Context, in *GetStatement
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LedgerService_GetStatementClient = grpc.ServerStreamingClient[GetStatementResponse]
 
+func (c *ledgerServiceClient) GetSummary(ctx context.Context, in *GetSummaryRequest, opts ...grpc.CallOption) (*GetSummaryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSummaryResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetSummary_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LedgerServiceServer is the server API for LedgerService service.
 // All implementations must embed UnimplementedLedgerServiceServer
 // for forward compatibility.
@@ -82,6 +96,9 @@ type LedgerServiceServer interface {
 	PostTransfer(context.Context, *PostTransferRequest) (*PostTransferResponse, error)
 	// GetStatement answers with the entries of an account, oldest first.
 	GetStatement(*GetStatementRequest, grpc.ServerStreamingServer[GetStatementResponse]) error
+	// GetSummary answers with the balance of an account and its newest entry. While account-service cannot be asked, the balance is
+	// the last one that is known, and says so.
+	GetSummary(context.Context, *GetSummaryRequest) (*GetSummaryResponse, error)
 	mustEmbedUnimplementedLedgerServiceServer()
 }
 
@@ -97,6 +114,9 @@ func (UnimplementedLedgerServiceServer) PostTransfer(context.Context, *PostTrans
 }
 func (UnimplementedLedgerServiceServer) GetStatement(*GetStatementRequest, grpc.ServerStreamingServer[GetStatementResponse]) error {
 	return status.Error(codes.Unimplemented, "method GetStatement not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetSummary(context.Context, *GetSummaryRequest) (*GetSummaryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSummary not implemented")
 }
 func (UnimplementedLedgerServiceServer) mustEmbedUnimplementedLedgerServiceServer() {}
 func (UnimplementedLedgerServiceServer) testEmbeddedByValue()                       {}
@@ -148,6 +168,24 @@ func _LedgerService_GetStatement_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LedgerService_GetStatementServer = grpc.ServerStreamingServer[GetStatementResponse]
 
+func _LedgerService_GetSummary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSummaryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetSummary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetSummary_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetSummary(ctx, req.(*GetSummaryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LedgerService_ServiceDesc is the grpc.ServiceDesc for LedgerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -158,6 +196,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PostTransfer",
 			Handler:    _LedgerService_PostTransfer_Handler,
+		},
+		{
+			MethodName: "GetSummary",
+			Handler:    _LedgerService_GetSummary_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -123,10 +123,10 @@ const file_greet_v1_greet_proto_rawDesc = "" +
 	"\fGreetRequest\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x182R\x04name\"+\n" +
 	"\rGreetResponse\x12\x1a\n" +
-	"\bgreeting\x18\x01 \x01(\tR\bgreeting2U\n" +
+	"\bgreeting\x18\x01 \x01(\tR\bgreeting2]\n" +
 	"\x0eGreeterService\x128\n" +
-	"\x05Greet\x12\x16.greet.v1.GreetRequest\x1a\x17.greet.v1.GreetResponse\x1a\t\x8a\xac\x19\x05\n" +
-	"\x03webB<Z:github.com/grpcguard/grpcguard/examples/greeter/v1;greetv1b\x06proto3"
+	"\x05Greet\x12\x16.greet.v1.GreetRequest\x1a\x17.greet.v1.GreetResponse\x1a\x11\x8a\xac\x19\r\n" +
+	"\x03webB\x06\bd\x12\x02\b\x01B<Z:github.com/grpcguard/grpcguard/examples/greeter/v1;greetv1b\x06proto3"
 
 var (
 	file_greet_v1_greet_proto_rawDescOnce sync.Once

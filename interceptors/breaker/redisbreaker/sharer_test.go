@@ -167,7 +167,7 @@ func TestOpeningIsSharedOnce(t *testing.T) {
 func TestEachHealsByItself(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	const openFor = 200 * time.Millisecond
+	const openFor = 2 * time.Second
 	a := join(t, newSharer(t, server.Client(t)), ledger, openFor).untilSubscribed(t)
 	b := join(t, newSharer(t, server.Client(t)), ledger, openFor).untilSubscribed(t)
 	a.call(t, breaker.Failure)
@@ -295,8 +295,8 @@ func TestUntrustedMessages(t *testing.T) {
 	}
 	b.mu.Unlock()
 	// The real one is heard, and the second time it is not new.
-	real := messageOf(valueOf(id, 5), ledger)
-	for _, m := range []string{real, real, "the end"} {
+	genuine := messageOf(valueOf(id, 5), ledger)
+	for _, m := range []string{genuine, genuine, "the end"} {
 		if err := client.Publish(t.Context(), b.channel(), m).Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,7 @@
 //
 // A rule is a Rule message. It may be set on a service (the default for all of its methods), on a method, and, for one
 // environment, in the policy file (policy.proto). For each method grpcguard merges them, field by field, in this order, a
-// later one replacing an earlier one: service annotation, method annotation, the policy file's entry for the service, the
+// later one replacing an earlier one: service annotation, the policy file's entry for the service, method annotation, the
 // policy file's entry for the method. Only denied_callers adds up instead of replacing, since deny always wins.
 //
 // What is absent is denied. What is set here and not enforced by the linked version of grpcguard is refused when the

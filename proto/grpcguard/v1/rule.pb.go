@@ -267,8 +267,8 @@ type Rule struct {
 	// The longest a call may take, and what a call without a deadline gets. Default: 30 s, for streams too; a stream that
 	// lives longer says so here. A caller's earlier deadline is kept; a later one is cut to this.
 	MaxDeadline *durationpb.Duration `protobuf:"bytes,4,opt,name=max_deadline,json=maxDeadline,proto3" json:"max_deadline,omitempty"`
-	// The largest message that the method takes from its caller, in bytes of its encoded form. Default: 10 MiB. On a stream it
-	// holds for each message.
+	// The largest message that the method takes from its caller, in bytes of its encoded form without redundancy. Default: 10 MiB.
+	// On a stream it holds for each message. What is larger on the wire than the largest limit of any method is not decoded.
 	MaxRequestBytes *uint64 `protobuf:"varint,5,opt,name=max_request_bytes,json=maxRequestBytes,proto3,oneof" json:"max_request_bytes,omitempty"`
 	// The largest message that the method sends to its caller, in bytes of its encoded form. Default: 10 MiB.
 	MaxResponseBytes *uint64 `protobuf:"varint,6,opt,name=max_response_bytes,json=maxResponseBytes,proto3,oneof" json:"max_response_bytes,omitempty"`
@@ -287,8 +287,8 @@ type Rule struct {
 	// Marks the method as one that moves money or changes what an auditor must be able to prove. Not enforced yet: refused when
 	// set.
 	Transaction *Transaction `protobuf:"bytes,12,opt,name=transaction,proto3" json:"transaction,omitempty"`
-	// How records of calls that are no transactions are kept. Not enforced yet: refused when set; today no call is
-	// answered before its record is with the sink.
+	// How records of calls that are no transactions are kept. Not enforced yet: refused when set; today no call that was let
+	// in is answered before its record is with the sink.
 	RecordClass RecordClass `protobuf:"varint,13,opt,name=record_class,json=recordClass,proto3,enum=grpcguard.v1.RecordClass" json:"record_class,omitempty"`
 	// When the method ends. Not enforced yet: refused when set.
 	Sunset        *Sunset `protobuf:"bytes,14,opt,name=sunset,proto3" json:"sunset,omitempty"`

@@ -6,20 +6,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
 	bankv1 "github.com/grpcguard/grpcguard/examples/bank/v1"
 	"github.com/grpcguard/grpcguard/interceptors"
 	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/interceptors/fault"
 	"github.com/grpcguard/grpcguard/policy"
 )
 
@@ -30,6 +28,7 @@ type Process struct {
 	source    *workloadapi.X509Source
 	records   *os.File
 	telemetry *telemetry
+	options   Flags
 	client    *interceptors.Client
 	conns     []*grpc.ClientConn
 }
@@ -37,6 +36,12 @@ type Process struct {
 // Flags are what a process is told by whoever starts it.
 type Flags struct {
 	Policy, Records, Spans string
+
+	// Chaos is off unless whoever starts the process says otherwise: then lines on its standard input break and mend it.
+	Chaos bool
+	// Server and Client are further options of the process's own.
+	Server []interceptors.ServerOption
+	Client []interceptors.ClientOption
 }
 
 // Register adds the flags to the process's command line.
@@ -44,12 +49,13 @@ func (f *Flags) Register() {
 	flag.StringVar(&f.Policy, "policy", "policy.yaml", "the policy `file`")
 	flag.StringVar(&f.Records, "records", os.DevNull, "the `file` that records are appended to")
 	flag.StringVar(&f.Spans, "spans", os.DevNull, "the `file` that spans are appended to")
+	flag.BoolVar(&f.Chaos, "chaos", false, "take faults to inject from standard input")
 }
 
 // Start fetches this process's SVID from the Workload API that SPIFFE_ENDPOINT_SOCKET names, and reads the policy. Everything
 // that could be wrong is wrong here, before the first call.
 func Start(ctx context.Context, f Flags) (*Process, error) {
-	p := &Process{}
+	p := &Process{options: f}
 	var err error
 	if p.Policy, err = LoadPolicy(f.Policy); err != nil {
 		return nil, err
@@ -63,7 +69,7 @@ func Start(ctx context.Context, f Flags) (*Process, error) {
 	if p.source, err = workloadapi.NewX509Source(ctx); err != nil {
 		return nil, fmt.Errorf("no identity: %w", err)
 	}
-	p.client, err = interceptors.NewClient(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard())
+	p.client, err = interceptors.NewClient(p.Policy, p.source, audit.NewJSONLines(p.records), append(f.Client, p.telemetry.guard())...)
 	return p, err
 }
 
@@ -94,13 +100,21 @@ func (p *Process) Dial(callee, addr string) (*grpc.ClientConn, error) {
 // Serve serves on a port of its own, which it prints, until standard input ends. Whoever started the process holds the other
 // end, so the process cannot outlive it.
 func (p *Process) Serve(register func(*grpc.Server)) error {
-	guard, err := interceptors.NewServer(p.Policy, p.source, audit.NewJSONLines(p.records), p.telemetry.guard())
+	options := append(p.options.Server, p.telemetry.guard())
+	var faults *fault.Injector
+	if p.options.Chaos {
+		var err error
+		if faults, err = fault.New(); err != nil {
+			return err
+		}
+		options = append(options, interceptors.WithFaults(faults))
+	}
+	guard, err := interceptors.NewServer(p.Policy, p.source, audit.NewJSONLines(p.records), options...)
 	if err != nil {
 		return err
 	}
 	srv := grpc.NewServer(guard.ServerOptions()...)
 	register(srv)
-	healthv1.RegisterHealthServer(srv, health.NewServer())
 	reflection.Register(srv)
 	if err := guard.Covers(srv); err != nil {
 		return err
@@ -111,7 +125,7 @@ func (p *Process) Serve(register func(*grpc.Server)) error {
 	}
 	fmt.Println(listener.Addr())
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		obey(os.Stdin, faults)
 		srv.Stop()
 	}()
 	err = srv.Serve(listener)

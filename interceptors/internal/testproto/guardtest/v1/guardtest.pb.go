@@ -26,6 +26,940 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Channel is how an order came in.
+type Channel int32
+
+const (
+	// Nobody knows.
+	Channel_CHANNEL_UNSPECIFIED Channel = 0
+	// At the counter.
+	Channel_CHANNEL_BRANCH Channel = 1
+	// Over the network.
+	Channel_CHANNEL_ONLINE Channel = 2
+)
+
+// Enum value maps for Channel.
+var (
+	Channel_name = map[int32]string{
+		0: "CHANNEL_UNSPECIFIED",
+		1: "CHANNEL_BRANCH",
+		2: "CHANNEL_ONLINE",
+	}
+	Channel_value = map[string]int32{
+		"CHANNEL_UNSPECIFIED": 0,
+		"CHANNEL_BRANCH":      1,
+		"CHANNEL_ONLINE":      2,
+	}
+)
+
+func (x Channel) Enum() *Channel {
+	p := new(Channel)
+	*p = x
+	return p
+}
+
+func (x Channel) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Channel) Descriptor() protoreflect.EnumDescriptor {
+	return file_guardtest_v1_guardtest_proto_enumTypes[0].Descriptor()
+}
+
+func (Channel) Type() protoreflect.EnumType {
+	return &file_guardtest_v1_guardtest_proto_enumTypes[0]
+}
+
+func (x Channel) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Channel.Descriptor instead.
+func (Channel) EnumDescriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{0}
+}
+
+// Account is a party to an order.
+type Account struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which one.
+	Account       string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Account) Reset() {
+	*x = Account{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Account) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Account) ProtoMessage() {}
+
+func (x *Account) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Account.ProtoReflect.Descriptor instead.
+func (*Account) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Account) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+// Order has a field of each kind that calls can be counted by.
+type Order struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who pays.
+	From *Account `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// An amount in minor units.
+	Amount int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Its currency.
+	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	// How the order came in.
+	Channel Channel `protobuf:"varint,4,opt,name=channel,proto3,enum=guardtest.v1.Channel" json:"channel,omitempty"`
+	// Any bytes.
+	Token []byte `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	// True or not.
+	Urgent bool `protobuf:"varint,6,opt,name=urgent,proto3" json:"urgent,omitempty"`
+	// A number of one kind.
+	Int32 int32 `protobuf:"varint,7,opt,name=int32,proto3" json:"int32,omitempty"`
+	// A number of another kind.
+	Uint32 uint32 `protobuf:"varint,8,opt,name=uint32,proto3" json:"uint32,omitempty"`
+	// And another.
+	Sint64 int64 `protobuf:"zigzag64,9,opt,name=sint64,proto3" json:"sint64,omitempty"`
+	// And another.
+	Fixed64 uint64 `protobuf:"fixed64,10,opt,name=fixed64,proto3" json:"fixed64,omitempty"`
+	// Not longer than 20 characters.
+	Text string `protobuf:"bytes,11,opt,name=text,proto3" json:"text,omitempty"`
+	// Something deep.
+	Tree *Tree `protobuf:"bytes,12,opt,name=tree,proto3" json:"tree,omitempty"`
+	// A number of permits.
+	Weight        uint64 `protobuf:"varint,13,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Order) Reset() {
+	*x = Order{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Order) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Order) ProtoMessage() {}
+
+func (x *Order) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Order.ProtoReflect.Descriptor instead.
+func (*Order) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Order) GetFrom() *Account {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Order) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *Order) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Order) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *Order) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *Order) GetUrgent() bool {
+	if x != nil {
+		return x.Urgent
+	}
+	return false
+}
+
+func (x *Order) GetInt32() int32 {
+	if x != nil {
+		return x.Int32
+	}
+	return 0
+}
+
+func (x *Order) GetUint32() uint32 {
+	if x != nil {
+		return x.Uint32
+	}
+	return 0
+}
+
+func (x *Order) GetSint64() int64 {
+	if x != nil {
+		return x.Sint64
+	}
+	return 0
+}
+
+func (x *Order) GetFixed64() uint64 {
+	if x != nil {
+		return x.Fixed64
+	}
+	return 0
+}
+
+func (x *Order) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Order) GetTree() *Tree {
+	if x != nil {
+		return x.Tree
+	}
+	return nil
+}
+
+func (x *Order) GetWeight() uint64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// Tree is a message that nests.
+type Tree struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One branch.
+	Branch *Tree `protobuf:"bytes,1,opt,name=branch,proto3" json:"branch,omitempty"`
+	// More of them.
+	Branches []*Tree `protobuf:"bytes,2,rep,name=branches,proto3" json:"branches,omitempty"`
+	// Branches with names.
+	Named map[string]*Tree `protobuf:"bytes,3,rep,name=named,proto3" json:"named,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Leaves.
+	Leaves        []int64 `protobuf:"varint,4,rep,packed,name=leaves,proto3" json:"leaves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tree) Reset() {
+	*x = Tree{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tree) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tree) ProtoMessage() {}
+
+func (x *Tree) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tree.ProtoReflect.Descriptor instead.
+func (*Tree) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Tree) GetBranch() *Tree {
+	if x != nil {
+		return x.Branch
+	}
+	return nil
+}
+
+func (x *Tree) GetBranches() []*Tree {
+	if x != nil {
+		return x.Branches
+	}
+	return nil
+}
+
+func (x *Tree) GetNamed() map[string]*Tree {
+	if x != nil {
+		return x.Named
+	}
+	return nil
+}
+
+func (x *Tree) GetLeaves() []int64 {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+// SpendRequest is the request of Spend.
+type SpendRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be done.
+	Order         *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendRequest) Reset() {
+	*x = SpendRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendRequest) ProtoMessage() {}
+
+func (x *SpendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendRequest.ProtoReflect.Descriptor instead.
+func (*SpendRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SpendRequest) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// SpendResponse is the response of Spend.
+type SpendResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was said.
+	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendResponse) Reset() {
+	*x = SpendResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendResponse) ProtoMessage() {}
+
+func (x *SpendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendResponse.ProtoReflect.Descriptor instead.
+func (*SpendResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SpendResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// DepositRequest is a message of Deposit.
+type DepositRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be done.
+	Order         *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositRequest) Reset() {
+	*x = DepositRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositRequest) ProtoMessage() {}
+
+func (x *DepositRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositRequest.ProtoReflect.Descriptor instead.
+func (*DepositRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DepositRequest) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// DepositResponse is the response of Deposit.
+type DepositResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many messages came.
+	Count         int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositResponse) Reset() {
+	*x = DepositResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositResponse) ProtoMessage() {}
+
+func (x *DepositResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositResponse.ProtoReflect.Descriptor instead.
+func (*DepositResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DepositResponse) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// WatchRequest is the request of Watch.
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be done.
+	Order *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	// How many messages are wanted.
+	Count         int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WatchRequest) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// WatchResponse is a message of Watch.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which one it is.
+	Number        int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WatchResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// TradeRequest is a message to Trade.
+type TradeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be done.
+	Order         *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TradeRequest) Reset() {
+	*x = TradeRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TradeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TradeRequest) ProtoMessage() {}
+
+func (x *TradeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TradeRequest.ProtoReflect.Descriptor instead.
+func (*TradeRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TradeRequest) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// TradeResponse is a message from Trade.
+type TradeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was said.
+	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TradeResponse) Reset() {
+	*x = TradeResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TradeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TradeResponse) ProtoMessage() {}
+
+func (x *TradeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TradeResponse.ProtoReflect.Descriptor instead.
+func (*TradeResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TradeResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// FirstRequest is the request of First.
+type FirstRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FirstRequest) Reset() {
+	*x = FirstRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FirstRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FirstRequest) ProtoMessage() {}
+
+func (x *FirstRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FirstRequest.ProtoReflect.Descriptor instead.
+func (*FirstRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{11}
+}
+
+// FirstResponse is the response of First.
+type FirstResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FirstResponse) Reset() {
+	*x = FirstResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FirstResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FirstResponse) ProtoMessage() {}
+
+func (x *FirstResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FirstResponse.ProtoReflect.Descriptor instead.
+func (*FirstResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{12}
+}
+
+// SecondRequest is the request of Second.
+type SecondRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondRequest) Reset() {
+	*x = SecondRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondRequest) ProtoMessage() {}
+
+func (x *SecondRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondRequest.ProtoReflect.Descriptor instead.
+func (*SecondRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{13}
+}
+
+// SecondResponse is the response of Second.
+type SecondResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondResponse) Reset() {
+	*x = SecondResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondResponse) ProtoMessage() {}
+
+func (x *SecondResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondResponse.ProtoReflect.Descriptor instead.
+func (*SecondResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{14}
+}
+
+// ThirdRequest is the request of Third.
+type ThirdRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be done.
+	Order         *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThirdRequest) Reset() {
+	*x = ThirdRequest{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThirdRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThirdRequest) ProtoMessage() {}
+
+func (x *ThirdRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThirdRequest.ProtoReflect.Descriptor instead.
+func (*ThirdRequest) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ThirdRequest) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// ThirdResponse is the response of Third.
+type ThirdResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThirdResponse) Reset() {
+	*x = ThirdResponse{}
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThirdResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThirdResponse) ProtoMessage() {}
+
+func (x *ThirdResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThirdResponse.ProtoReflect.Descriptor instead.
+func (*ThirdResponse) Descriptor() ([]byte, []int) {
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{16}
+}
+
 // UnaryRequest is the request of Unary.
 type UnaryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -41,7 +975,7 @@ type UnaryRequest struct {
 
 func (x *UnaryRequest) Reset() {
 	*x = UnaryRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[0]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -53,7 +987,7 @@ func (x *UnaryRequest) String() string {
 func (*UnaryRequest) ProtoMessage() {}
 
 func (x *UnaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[0]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -66,7 +1000,7 @@ func (x *UnaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnaryRequest.ProtoReflect.Descriptor instead.
 func (*UnaryRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{0}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UnaryRequest) GetText() string {
@@ -101,7 +1035,7 @@ type UnaryResponse struct {
 
 func (x *UnaryResponse) Reset() {
 	*x = UnaryResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[1]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -113,7 +1047,7 @@ func (x *UnaryResponse) String() string {
 func (*UnaryResponse) ProtoMessage() {}
 
 func (x *UnaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[1]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -126,7 +1060,7 @@ func (x *UnaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnaryResponse.ProtoReflect.Descriptor instead.
 func (*UnaryResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{1}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UnaryResponse) GetText() string {
@@ -147,7 +1081,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[2]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -159,7 +1093,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[2]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -172,7 +1106,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{2}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UploadRequest) GetText() string {
@@ -193,7 +1127,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[3]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -205,7 +1139,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[3]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -218,7 +1152,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{3}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UploadResponse) GetCount() int64 {
@@ -239,7 +1173,7 @@ type DownloadRequest struct {
 
 func (x *DownloadRequest) Reset() {
 	*x = DownloadRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[4]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +1185,7 @@ func (x *DownloadRequest) String() string {
 func (*DownloadRequest) ProtoMessage() {}
 
 func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[4]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +1198,7 @@ func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadRequest.ProtoReflect.Descriptor instead.
 func (*DownloadRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{4}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DownloadRequest) GetCount() int64 {
@@ -285,7 +1219,7 @@ type DownloadResponse struct {
 
 func (x *DownloadResponse) Reset() {
 	*x = DownloadResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[5]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +1231,7 @@ func (x *DownloadResponse) String() string {
 func (*DownloadResponse) ProtoMessage() {}
 
 func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[5]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +1244,7 @@ func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadResponse.ProtoReflect.Descriptor instead.
 func (*DownloadResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{5}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DownloadResponse) GetNumber() int64 {
@@ -331,7 +1265,7 @@ type ChatRequest struct {
 
 func (x *ChatRequest) Reset() {
 	*x = ChatRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[6]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +1277,7 @@ func (x *ChatRequest) String() string {
 func (*ChatRequest) ProtoMessage() {}
 
 func (x *ChatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[6]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +1290,7 @@ func (x *ChatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatRequest.ProtoReflect.Descriptor instead.
 func (*ChatRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{6}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ChatRequest) GetText() string {
@@ -377,7 +1311,7 @@ type ChatResponse struct {
 
 func (x *ChatResponse) Reset() {
 	*x = ChatResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[7]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +1323,7 @@ func (x *ChatResponse) String() string {
 func (*ChatResponse) ProtoMessage() {}
 
 func (x *ChatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[7]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +1336,7 @@ func (x *ChatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatResponse.ProtoReflect.Descriptor instead.
 func (*ChatResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{7}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ChatResponse) GetText() string {
@@ -423,7 +1357,7 @@ type SmallRequest struct {
 
 func (x *SmallRequest) Reset() {
 	*x = SmallRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[8]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +1369,7 @@ func (x *SmallRequest) String() string {
 func (*SmallRequest) ProtoMessage() {}
 
 func (x *SmallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[8]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +1382,7 @@ func (x *SmallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SmallRequest.ProtoReflect.Descriptor instead.
 func (*SmallRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{8}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SmallRequest) GetData() []byte {
@@ -469,7 +1403,7 @@ type SmallResponse struct {
 
 func (x *SmallResponse) Reset() {
 	*x = SmallResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[9]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +1415,7 @@ func (x *SmallResponse) String() string {
 func (*SmallResponse) ProtoMessage() {}
 
 func (x *SmallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[9]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +1428,7 @@ func (x *SmallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SmallResponse.ProtoReflect.Descriptor instead.
 func (*SmallResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{9}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SmallResponse) GetData() []byte {
@@ -513,7 +1447,7 @@ type QuickRequest struct {
 
 func (x *QuickRequest) Reset() {
 	*x = QuickRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[10]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +1459,7 @@ func (x *QuickRequest) String() string {
 func (*QuickRequest) ProtoMessage() {}
 
 func (x *QuickRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[10]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +1472,7 @@ func (x *QuickRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuickRequest.ProtoReflect.Descriptor instead.
 func (*QuickRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{10}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{27}
 }
 
 // QuickResponse is a message from Quick.
@@ -552,7 +1486,7 @@ type QuickResponse struct {
 
 func (x *QuickResponse) Reset() {
 	*x = QuickResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[11]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +1498,7 @@ func (x *QuickResponse) String() string {
 func (*QuickResponse) ProtoMessage() {}
 
 func (x *QuickResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[11]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +1511,7 @@ func (x *QuickResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuickResponse.ProtoReflect.Descriptor instead.
 func (*QuickResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{11}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *QuickResponse) GetLeft() *durationpb.Duration {
@@ -596,7 +1530,7 @@ type ClosedRequest struct {
 
 func (x *ClosedRequest) Reset() {
 	*x = ClosedRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[12]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +1542,7 @@ func (x *ClosedRequest) String() string {
 func (*ClosedRequest) ProtoMessage() {}
 
 func (x *ClosedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[12]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +1555,7 @@ func (x *ClosedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosedRequest.ProtoReflect.Descriptor instead.
 func (*ClosedRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{12}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{29}
 }
 
 // ClosedResponse is the response of Closed.
@@ -633,7 +1567,7 @@ type ClosedResponse struct {
 
 func (x *ClosedResponse) Reset() {
 	*x = ClosedResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[13]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +1579,7 @@ func (x *ClosedResponse) String() string {
 func (*ClosedResponse) ProtoMessage() {}
 
 func (x *ClosedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[13]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +1592,7 @@ func (x *ClosedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosedResponse.ProtoReflect.Descriptor instead.
 func (*ClosedResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{13}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{30}
 }
 
 // AuditedRequest is the request of Audited.
@@ -670,7 +1604,7 @@ type AuditedRequest struct {
 
 func (x *AuditedRequest) Reset() {
 	*x = AuditedRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[14]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +1616,7 @@ func (x *AuditedRequest) String() string {
 func (*AuditedRequest) ProtoMessage() {}
 
 func (x *AuditedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[14]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +1629,7 @@ func (x *AuditedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditedRequest.ProtoReflect.Descriptor instead.
 func (*AuditedRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{14}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{31}
 }
 
 // AuditedResponse is the response of Audited.
@@ -707,7 +1641,7 @@ type AuditedResponse struct {
 
 func (x *AuditedResponse) Reset() {
 	*x = AuditedResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[15]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +1653,7 @@ func (x *AuditedResponse) String() string {
 func (*AuditedResponse) ProtoMessage() {}
 
 func (x *AuditedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[15]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +1666,7 @@ func (x *AuditedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditedResponse.ProtoReflect.Descriptor instead.
 func (*AuditedResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{15}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{32}
 }
 
 // BareRequest is the request of Bare.
@@ -744,7 +1678,7 @@ type BareRequest struct {
 
 func (x *BareRequest) Reset() {
 	*x = BareRequest{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[16]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +1690,7 @@ func (x *BareRequest) String() string {
 func (*BareRequest) ProtoMessage() {}
 
 func (x *BareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[16]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +1703,7 @@ func (x *BareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BareRequest.ProtoReflect.Descriptor instead.
 func (*BareRequest) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{16}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{33}
 }
 
 // BareResponse is the response of Bare.
@@ -781,7 +1715,7 @@ type BareResponse struct {
 
 func (x *BareResponse) Reset() {
 	*x = BareResponse{}
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[17]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +1727,7 @@ func (x *BareResponse) String() string {
 func (*BareResponse) ProtoMessage() {}
 
 func (x *BareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guardtest_v1_guardtest_proto_msgTypes[17]
+	mi := &file_guardtest_v1_guardtest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,14 +1740,64 @@ func (x *BareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BareResponse.ProtoReflect.Descriptor instead.
 func (*BareResponse) Descriptor() ([]byte, []int) {
-	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{17}
+	return file_guardtest_v1_guardtest_proto_rawDescGZIP(), []int{34}
 }
 
 var File_guardtest_v1_guardtest_proto protoreflect.FileDescriptor
 
 const file_guardtest_v1_guardtest_proto_rawDesc = "" +
 	"\n" +
-	"\x1cguardtest/v1/guardtest.proto\x12\fguardtest.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egrpcguard/v1/annotations.proto\"\xff\x02\n" +
+	"\x1cguardtest/v1/guardtest.proto\x12\fguardtest.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egrpcguard/v1/annotations.proto\"#\n" +
+	"\aAccount\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\"\x82\x03\n" +
+	"\x05Order\x12)\n" +
+	"\x04from\x18\x01 \x01(\v2\x15.guardtest.v1.AccountR\x04from\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12/\n" +
+	"\achannel\x18\x04 \x01(\x0e2\x15.guardtest.v1.ChannelR\achannel\x12\x14\n" +
+	"\x05token\x18\x05 \x01(\fR\x05token\x12\x16\n" +
+	"\x06urgent\x18\x06 \x01(\bR\x06urgent\x12\x14\n" +
+	"\x05int32\x18\a \x01(\x05R\x05int32\x12\x16\n" +
+	"\x06uint32\x18\b \x01(\rR\x06uint32\x12\x16\n" +
+	"\x06sint64\x18\t \x01(\x12R\x06sint64\x12\x18\n" +
+	"\afixed64\x18\n" +
+	" \x01(\x06R\afixed64\x12\x1b\n" +
+	"\x04text\x18\v \x01(\tB\a\xbaH\x04r\x02\x18\x14R\x04text\x12&\n" +
+	"\x04tree\x18\f \x01(\v2\x12.guardtest.v1.TreeR\x04tree\x12\x16\n" +
+	"\x06weight\x18\r \x01(\x04R\x06weight\"\xfd\x01\n" +
+	"\x04Tree\x12*\n" +
+	"\x06branch\x18\x01 \x01(\v2\x12.guardtest.v1.TreeR\x06branch\x12.\n" +
+	"\bbranches\x18\x02 \x03(\v2\x12.guardtest.v1.TreeR\bbranches\x123\n" +
+	"\x05named\x18\x03 \x03(\v2\x1d.guardtest.v1.Tree.NamedEntryR\x05named\x12\x16\n" +
+	"\x06leaves\x18\x04 \x03(\x03R\x06leaves\x1aL\n" +
+	"\n" +
+	"NamedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.guardtest.v1.TreeR\x05value:\x028\x01\"9\n" +
+	"\fSpendRequest\x12)\n" +
+	"\x05order\x18\x01 \x01(\v2\x13.guardtest.v1.OrderR\x05order\",\n" +
+	"\rSpendResponse\x12\x1b\n" +
+	"\x04text\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18(R\x04text\";\n" +
+	"\x0eDepositRequest\x12)\n" +
+	"\x05order\x18\x01 \x01(\v2\x13.guardtest.v1.OrderR\x05order\"'\n" +
+	"\x0fDepositResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"O\n" +
+	"\fWatchRequest\x12)\n" +
+	"\x05order\x18\x01 \x01(\v2\x13.guardtest.v1.OrderR\x05order\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"'\n" +
+	"\rWatchResponse\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\"9\n" +
+	"\fTradeRequest\x12)\n" +
+	"\x05order\x18\x01 \x01(\v2\x13.guardtest.v1.OrderR\x05order\"#\n" +
+	"\rTradeResponse\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\x0e\n" +
+	"\fFirstRequest\"\x0f\n" +
+	"\rFirstResponse\"\x0f\n" +
+	"\rSecondRequest\"\x10\n" +
+	"\x0eSecondResponse\"9\n" +
+	"\fThirdRequest\x12)\n" +
+	"\x05order\x18\x01 \x01(\v2\x13.guardtest.v1.OrderR\x05order\"\x0f\n" +
+	"\rThirdResponse\"\xff\x02\n" +
 	"\fUnaryRequest\x12\x1b\n" +
 	"\x04text\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x14R\x04text\x12\x1f\n" +
 	"\x06number\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06number\x12L\n" +
@@ -850,7 +1834,11 @@ const file_guardtest_v1_guardtest_proto_rawDesc = "" +
 	"\x0eAuditedRequest\"\x11\n" +
 	"\x0fAuditedResponse\"\r\n" +
 	"\vBareRequest\"\x0e\n" +
-	"\fBareResponse2\xb1\x05\n" +
+	"\fBareResponse*J\n" +
+	"\aChannel\x12\x17\n" +
+	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eCHANNEL_BRANCH\x10\x01\x12\x12\n" +
+	"\x0eCHANNEL_ONLINE\x10\x022\xb1\x05\n" +
 	"\vEchoService\x12@\n" +
 	"\x05Unary\x12\x1a.guardtest.v1.UnaryRequest\x1a\x1b.guardtest.v1.UnaryResponse\x12E\n" +
 	"\x06Upload\x12\x1b.guardtest.v1.UploadRequest\x1a\x1c.guardtest.v1.UploadResponse(\x01\x12K\n" +
@@ -863,7 +1851,20 @@ const file_guardtest_v1_guardtest_proto_rawDesc = "" +
 	"\x1dspiffe://example.org/audit/**\x12!spiffe://example.org/audit/intern\x1a\f\x8a\xac\x19\b\n" +
 	"\x06friend2L\n" +
 	"\vBareService\x12=\n" +
-	"\x04Bare\x12\x19.guardtest.v1.BareRequest\x1a\x1a.guardtest.v1.BareResponseBYZWgithub.com/grpcguard/grpcguard/interceptors/internal/testproto/guardtest/v1;guardtestv1b\x06proto3"
+	"\x04Bare\x12\x19.guardtest.v1.BareRequest\x1a\x1a.guardtest.v1.BareResponse2\xee\x02\n" +
+	"\fLimitService\x12@\n" +
+	"\x05Spend\x12\x1a.guardtest.v1.SpendRequest\x1a\x1b.guardtest.v1.SpendResponse\x12H\n" +
+	"\aDeposit\x12\x1c.guardtest.v1.DepositRequest\x1a\x1d.guardtest.v1.DepositResponse(\x01\x12B\n" +
+	"\x05Watch\x12\x1a.guardtest.v1.WatchRequest\x1a\x1b.guardtest.v1.WatchResponse0\x01\x12D\n" +
+	"\x05Trade\x12\x1a.guardtest.v1.TradeRequest\x1a\x1b.guardtest.v1.TradeResponse(\x010\x01\x1aH\x8a\xac\x19D\n" +
+	"\x06friend\n" +
+	"\x1fspiffe://example.org/customer/*\n" +
+	"\x19spiffe://other.example/**2\xe6\x02\n" +
+	"\fQuotaService\x12@\n" +
+	"\x05First\x12\x1a.guardtest.v1.FirstRequest\x1a\x1b.guardtest.v1.FirstResponse\x12C\n" +
+	"\x06Second\x12\x1b.guardtest.v1.SecondRequest\x1a\x1c.guardtest.v1.SecondResponse\x12\xaf\x01\n" +
+	"\x05Third\x12\x1a.guardtest.v1.ThirdRequest\x1a\x1b.guardtest.v1.ThirdResponse\"m\x8a\xac\x19i:\x02\x10\x05B\x1b\b\x01\x12\x03\b\x90\x1c*\x12order.from.accountB@\b\xe8\a\x12\x04\b\x80\xa3\x05*\x12order.from.accountJ\x03EURz\x0eorder.currencyB\forder.amountJ\x04*\x02\b<\x1a\x1d\x8a\xac\x19\x19\n" +
+	"\x06friend:\x02\b\x04B\a\b\x03\x12\x03\b\x90\x1cJ\x02\b\x03BYZWgithub.com/grpcguard/grpcguard/interceptors/internal/testproto/guardtest/v1;guardtestv1b\x06proto3"
 
 var (
 	file_guardtest_v1_guardtest_proto_rawDescOnce sync.Once
@@ -877,55 +1878,101 @@ func file_guardtest_v1_guardtest_proto_rawDescGZIP() []byte {
 	return file_guardtest_v1_guardtest_proto_rawDescData
 }
 
-var file_guardtest_v1_guardtest_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_guardtest_v1_guardtest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_guardtest_v1_guardtest_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_guardtest_v1_guardtest_proto_goTypes = []any{
-	(*UnaryRequest)(nil),        // 0: guardtest.v1.UnaryRequest
-	(*UnaryResponse)(nil),       // 1: guardtest.v1.UnaryResponse
-	(*UploadRequest)(nil),       // 2: guardtest.v1.UploadRequest
-	(*UploadResponse)(nil),      // 3: guardtest.v1.UploadResponse
-	(*DownloadRequest)(nil),     // 4: guardtest.v1.DownloadRequest
-	(*DownloadResponse)(nil),    // 5: guardtest.v1.DownloadResponse
-	(*ChatRequest)(nil),         // 6: guardtest.v1.ChatRequest
-	(*ChatResponse)(nil),        // 7: guardtest.v1.ChatResponse
-	(*SmallRequest)(nil),        // 8: guardtest.v1.SmallRequest
-	(*SmallResponse)(nil),       // 9: guardtest.v1.SmallResponse
-	(*QuickRequest)(nil),        // 10: guardtest.v1.QuickRequest
-	(*QuickResponse)(nil),       // 11: guardtest.v1.QuickResponse
-	(*ClosedRequest)(nil),       // 12: guardtest.v1.ClosedRequest
-	(*ClosedResponse)(nil),      // 13: guardtest.v1.ClosedResponse
-	(*AuditedRequest)(nil),      // 14: guardtest.v1.AuditedRequest
-	(*AuditedResponse)(nil),     // 15: guardtest.v1.AuditedResponse
-	(*BareRequest)(nil),         // 16: guardtest.v1.BareRequest
-	(*BareResponse)(nil),        // 17: guardtest.v1.BareResponse
-	nil,                         // 18: guardtest.v1.UnaryRequest.LabelsEntry
-	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
+	(Channel)(0),                // 0: guardtest.v1.Channel
+	(*Account)(nil),             // 1: guardtest.v1.Account
+	(*Order)(nil),               // 2: guardtest.v1.Order
+	(*Tree)(nil),                // 3: guardtest.v1.Tree
+	(*SpendRequest)(nil),        // 4: guardtest.v1.SpendRequest
+	(*SpendResponse)(nil),       // 5: guardtest.v1.SpendResponse
+	(*DepositRequest)(nil),      // 6: guardtest.v1.DepositRequest
+	(*DepositResponse)(nil),     // 7: guardtest.v1.DepositResponse
+	(*WatchRequest)(nil),        // 8: guardtest.v1.WatchRequest
+	(*WatchResponse)(nil),       // 9: guardtest.v1.WatchResponse
+	(*TradeRequest)(nil),        // 10: guardtest.v1.TradeRequest
+	(*TradeResponse)(nil),       // 11: guardtest.v1.TradeResponse
+	(*FirstRequest)(nil),        // 12: guardtest.v1.FirstRequest
+	(*FirstResponse)(nil),       // 13: guardtest.v1.FirstResponse
+	(*SecondRequest)(nil),       // 14: guardtest.v1.SecondRequest
+	(*SecondResponse)(nil),      // 15: guardtest.v1.SecondResponse
+	(*ThirdRequest)(nil),        // 16: guardtest.v1.ThirdRequest
+	(*ThirdResponse)(nil),       // 17: guardtest.v1.ThirdResponse
+	(*UnaryRequest)(nil),        // 18: guardtest.v1.UnaryRequest
+	(*UnaryResponse)(nil),       // 19: guardtest.v1.UnaryResponse
+	(*UploadRequest)(nil),       // 20: guardtest.v1.UploadRequest
+	(*UploadResponse)(nil),      // 21: guardtest.v1.UploadResponse
+	(*DownloadRequest)(nil),     // 22: guardtest.v1.DownloadRequest
+	(*DownloadResponse)(nil),    // 23: guardtest.v1.DownloadResponse
+	(*ChatRequest)(nil),         // 24: guardtest.v1.ChatRequest
+	(*ChatResponse)(nil),        // 25: guardtest.v1.ChatResponse
+	(*SmallRequest)(nil),        // 26: guardtest.v1.SmallRequest
+	(*SmallResponse)(nil),       // 27: guardtest.v1.SmallResponse
+	(*QuickRequest)(nil),        // 28: guardtest.v1.QuickRequest
+	(*QuickResponse)(nil),       // 29: guardtest.v1.QuickResponse
+	(*ClosedRequest)(nil),       // 30: guardtest.v1.ClosedRequest
+	(*ClosedResponse)(nil),      // 31: guardtest.v1.ClosedResponse
+	(*AuditedRequest)(nil),      // 32: guardtest.v1.AuditedRequest
+	(*AuditedResponse)(nil),     // 33: guardtest.v1.AuditedResponse
+	(*BareRequest)(nil),         // 34: guardtest.v1.BareRequest
+	(*BareResponse)(nil),        // 35: guardtest.v1.BareResponse
+	nil,                         // 36: guardtest.v1.Tree.NamedEntry
+	nil,                         // 37: guardtest.v1.UnaryRequest.LabelsEntry
+	(*durationpb.Duration)(nil), // 38: google.protobuf.Duration
 }
 var file_guardtest_v1_guardtest_proto_depIdxs = []int32{
-	18, // 0: guardtest.v1.UnaryRequest.labels:type_name -> guardtest.v1.UnaryRequest.LabelsEntry
-	19, // 1: guardtest.v1.QuickResponse.left:type_name -> google.protobuf.Duration
-	0,  // 2: guardtest.v1.EchoService.Unary:input_type -> guardtest.v1.UnaryRequest
-	2,  // 3: guardtest.v1.EchoService.Upload:input_type -> guardtest.v1.UploadRequest
-	4,  // 4: guardtest.v1.EchoService.Download:input_type -> guardtest.v1.DownloadRequest
-	6,  // 5: guardtest.v1.EchoService.Chat:input_type -> guardtest.v1.ChatRequest
-	8,  // 6: guardtest.v1.EchoService.Small:input_type -> guardtest.v1.SmallRequest
-	10, // 7: guardtest.v1.EchoService.Quick:input_type -> guardtest.v1.QuickRequest
-	12, // 8: guardtest.v1.EchoService.Closed:input_type -> guardtest.v1.ClosedRequest
-	14, // 9: guardtest.v1.EchoService.Audited:input_type -> guardtest.v1.AuditedRequest
-	16, // 10: guardtest.v1.BareService.Bare:input_type -> guardtest.v1.BareRequest
-	1,  // 11: guardtest.v1.EchoService.Unary:output_type -> guardtest.v1.UnaryResponse
-	3,  // 12: guardtest.v1.EchoService.Upload:output_type -> guardtest.v1.UploadResponse
-	5,  // 13: guardtest.v1.EchoService.Download:output_type -> guardtest.v1.DownloadResponse
-	7,  // 14: guardtest.v1.EchoService.Chat:output_type -> guardtest.v1.ChatResponse
-	9,  // 15: guardtest.v1.EchoService.Small:output_type -> guardtest.v1.SmallResponse
-	11, // 16: guardtest.v1.EchoService.Quick:output_type -> guardtest.v1.QuickResponse
-	13, // 17: guardtest.v1.EchoService.Closed:output_type -> guardtest.v1.ClosedResponse
-	15, // 18: guardtest.v1.EchoService.Audited:output_type -> guardtest.v1.AuditedResponse
-	17, // 19: guardtest.v1.BareService.Bare:output_type -> guardtest.v1.BareResponse
-	11, // [11:20] is the sub-list for method output_type
-	2,  // [2:11] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	1,  // 0: guardtest.v1.Order.from:type_name -> guardtest.v1.Account
+	0,  // 1: guardtest.v1.Order.channel:type_name -> guardtest.v1.Channel
+	3,  // 2: guardtest.v1.Order.tree:type_name -> guardtest.v1.Tree
+	3,  // 3: guardtest.v1.Tree.branch:type_name -> guardtest.v1.Tree
+	3,  // 4: guardtest.v1.Tree.branches:type_name -> guardtest.v1.Tree
+	36, // 5: guardtest.v1.Tree.named:type_name -> guardtest.v1.Tree.NamedEntry
+	2,  // 6: guardtest.v1.SpendRequest.order:type_name -> guardtest.v1.Order
+	2,  // 7: guardtest.v1.DepositRequest.order:type_name -> guardtest.v1.Order
+	2,  // 8: guardtest.v1.WatchRequest.order:type_name -> guardtest.v1.Order
+	2,  // 9: guardtest.v1.TradeRequest.order:type_name -> guardtest.v1.Order
+	2,  // 10: guardtest.v1.ThirdRequest.order:type_name -> guardtest.v1.Order
+	37, // 11: guardtest.v1.UnaryRequest.labels:type_name -> guardtest.v1.UnaryRequest.LabelsEntry
+	38, // 12: guardtest.v1.QuickResponse.left:type_name -> google.protobuf.Duration
+	3,  // 13: guardtest.v1.Tree.NamedEntry.value:type_name -> guardtest.v1.Tree
+	18, // 14: guardtest.v1.EchoService.Unary:input_type -> guardtest.v1.UnaryRequest
+	20, // 15: guardtest.v1.EchoService.Upload:input_type -> guardtest.v1.UploadRequest
+	22, // 16: guardtest.v1.EchoService.Download:input_type -> guardtest.v1.DownloadRequest
+	24, // 17: guardtest.v1.EchoService.Chat:input_type -> guardtest.v1.ChatRequest
+	26, // 18: guardtest.v1.EchoService.Small:input_type -> guardtest.v1.SmallRequest
+	28, // 19: guardtest.v1.EchoService.Quick:input_type -> guardtest.v1.QuickRequest
+	30, // 20: guardtest.v1.EchoService.Closed:input_type -> guardtest.v1.ClosedRequest
+	32, // 21: guardtest.v1.EchoService.Audited:input_type -> guardtest.v1.AuditedRequest
+	34, // 22: guardtest.v1.BareService.Bare:input_type -> guardtest.v1.BareRequest
+	4,  // 23: guardtest.v1.LimitService.Spend:input_type -> guardtest.v1.SpendRequest
+	6,  // 24: guardtest.v1.LimitService.Deposit:input_type -> guardtest.v1.DepositRequest
+	8,  // 25: guardtest.v1.LimitService.Watch:input_type -> guardtest.v1.WatchRequest
+	10, // 26: guardtest.v1.LimitService.Trade:input_type -> guardtest.v1.TradeRequest
+	12, // 27: guardtest.v1.QuotaService.First:input_type -> guardtest.v1.FirstRequest
+	14, // 28: guardtest.v1.QuotaService.Second:input_type -> guardtest.v1.SecondRequest
+	16, // 29: guardtest.v1.QuotaService.Third:input_type -> guardtest.v1.ThirdRequest
+	19, // 30: guardtest.v1.EchoService.Unary:output_type -> guardtest.v1.UnaryResponse
+	21, // 31: guardtest.v1.EchoService.Upload:output_type -> guardtest.v1.UploadResponse
+	23, // 32: guardtest.v1.EchoService.Download:output_type -> guardtest.v1.DownloadResponse
+	25, // 33: guardtest.v1.EchoService.Chat:output_type -> guardtest.v1.ChatResponse
+	27, // 34: guardtest.v1.EchoService.Small:output_type -> guardtest.v1.SmallResponse
+	29, // 35: guardtest.v1.EchoService.Quick:output_type -> guardtest.v1.QuickResponse
+	31, // 36: guardtest.v1.EchoService.Closed:output_type -> guardtest.v1.ClosedResponse
+	33, // 37: guardtest.v1.EchoService.Audited:output_type -> guardtest.v1.AuditedResponse
+	35, // 38: guardtest.v1.BareService.Bare:output_type -> guardtest.v1.BareResponse
+	5,  // 39: guardtest.v1.LimitService.Spend:output_type -> guardtest.v1.SpendResponse
+	7,  // 40: guardtest.v1.LimitService.Deposit:output_type -> guardtest.v1.DepositResponse
+	9,  // 41: guardtest.v1.LimitService.Watch:output_type -> guardtest.v1.WatchResponse
+	11, // 42: guardtest.v1.LimitService.Trade:output_type -> guardtest.v1.TradeResponse
+	13, // 43: guardtest.v1.QuotaService.First:output_type -> guardtest.v1.FirstResponse
+	15, // 44: guardtest.v1.QuotaService.Second:output_type -> guardtest.v1.SecondResponse
+	17, // 45: guardtest.v1.QuotaService.Third:output_type -> guardtest.v1.ThirdResponse
+	30, // [30:46] is the sub-list for method output_type
+	14, // [14:30] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_guardtest_v1_guardtest_proto_init() }
@@ -938,13 +1985,14 @@ func file_guardtest_v1_guardtest_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guardtest_v1_guardtest_proto_rawDesc), len(file_guardtest_v1_guardtest_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   19,
+			NumEnums:      1,
+			NumMessages:   37,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   4,
 		},
 		GoTypes:           file_guardtest_v1_guardtest_proto_goTypes,
 		DependencyIndexes: file_guardtest_v1_guardtest_proto_depIdxs,
+		EnumInfos:         file_guardtest_v1_guardtest_proto_enumTypes,
 		MessageInfos:      file_guardtest_v1_guardtest_proto_msgTypes,
 	}.Build()
 	File_guardtest_v1_guardtest_proto = out.File

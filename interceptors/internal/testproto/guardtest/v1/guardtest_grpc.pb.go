@@ -500,3 +500,410 @@ var BareService_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "guardtest/v1/guardtest.proto",
 }
+
+const (
+	LimitService_Spend_FullMethodName   = "/guardtest.v1.LimitService/Spend"
+	LimitService_Deposit_FullMethodName = "/guardtest.v1.LimitService/Deposit"
+	LimitService_Watch_FullMethodName   = "/guardtest.v1.LimitService/Watch"
+	LimitService_Trade_FullMethodName   = "/guardtest.v1.LimitService/Trade"
+)
+
+// LimitServiceClient is the client API for LimitService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// LimitService has a method of each kind, and messages with fields to count by. Tests give it limits in their policy files.
+type LimitServiceClient interface {
+	// Spend answers once.
+	Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error)
+	// Deposit answers many messages with one.
+	Deposit(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[DepositRequest, DepositResponse], error)
+	// Watch answers one message with many.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// Trade answers each message.
+	Trade(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[TradeRequest, TradeResponse], error)
+}
+
+type limitServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewLimitServiceClient(cc grpc.ClientConnInterface) LimitServiceClient {
+	return &limitServiceClient{cc}
+}
+
+func (c *limitServiceClient) Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SpendResponse)
+	err := c.cc.Invoke(ctx, LimitService_Spend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *limitServiceClient) Deposit(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[DepositRequest, DepositResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LimitService_ServiceDesc.Streams[0], LimitService_Deposit_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DepositRequest, DepositResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LimitService_DepositClient = grpc.ClientStreamingClient[DepositRequest, DepositResponse]
+
+func (c *limitServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LimitService_ServiceDesc.Streams[1], LimitService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LimitService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
+func (c *limitServiceClient) Trade(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[TradeRequest, TradeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LimitService_ServiceDesc.Streams[2], LimitService_Trade_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TradeRequest, TradeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LimitService_TradeClient = grpc.BidiStreamingClient[TradeRequest, TradeResponse]
+
+// LimitServiceServer is the server API for LimitService service.
+// All implementations must embed UnimplementedLimitServiceServer
+// for forward compatibility.
+//
+// LimitService has a method of each kind, and messages with fields to count by. Tests give it limits in their policy files.
+type LimitServiceServer interface {
+	// Spend answers once.
+	Spend(context.Context, *SpendRequest) (*SpendResponse, error)
+	// Deposit answers many messages with one.
+	Deposit(grpc.ClientStreamingServer[DepositRequest, DepositResponse]) error
+	// Watch answers one message with many.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// Trade answers each message.
+	Trade(grpc.BidiStreamingServer[TradeRequest, TradeResponse]) error
+	mustEmbedUnimplementedLimitServiceServer()
+}
+
+// UnimplementedLimitServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedLimitServiceServer struct{}
+
+func (UnimplementedLimitServiceServer) Spend(context.Context, *SpendRequest) (*SpendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Spend not implemented")
+}
+func (UnimplementedLimitServiceServer) Deposit(grpc.ClientStreamingServer[DepositRequest, DepositResponse]) error {
+	return status.Error(codes.Unimplemented, "method Deposit not implemented")
+}
+func (UnimplementedLimitServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedLimitServiceServer) Trade(grpc.BidiStreamingServer[TradeRequest, TradeResponse]) error {
+	return status.Error(codes.Unimplemented, "method Trade not implemented")
+}
+func (UnimplementedLimitServiceServer) mustEmbedUnimplementedLimitServiceServer() {}
+func (UnimplementedLimitServiceServer) testEmbeddedByValue()                      {}
+
+// UnsafeLimitServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to LimitServiceServer will
+// result in compilation errors.
+type UnsafeLimitServiceServer interface {
+	mustEmbedUnimplementedLimitServiceServer()
+}
+
+func RegisterLimitServiceServer(s grpc.ServiceRegistrar, srv LimitServiceServer) {
+	// If the following call panics, it indicates UnimplementedLimitServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&LimitService_ServiceDesc, srv)
+}
+
+func _LimitService_Spend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SpendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LimitServiceServer).Spend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LimitService_Spend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LimitServiceServer).Spend(ctx, req.(*SpendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LimitService_Deposit_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(LimitServiceServer).Deposit(&grpc.GenericServerStream[DepositRequest, DepositResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LimitService_DepositServer = grpc.ClientStreamingServer[DepositRequest, DepositResponse]
+
+func _LimitService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LimitServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LimitService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
+func _LimitService_Trade_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(LimitServiceServer).Trade(&grpc.GenericServerStream[TradeRequest, TradeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LimitService_TradeServer = grpc.BidiStreamingServer[TradeRequest, TradeResponse]
+
+// LimitService_ServiceDesc is the grpc.ServiceDesc for LimitService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var LimitService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "guardtest.v1.LimitService",
+	HandlerType: (*LimitServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Spend",
+			Handler:    _LimitService_Spend_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Deposit",
+			Handler:       _LimitService_Deposit_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Watch",
+			Handler:       _LimitService_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Trade",
+			Handler:       _LimitService_Trade_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "guardtest/v1/guardtest.proto",
+}
+
+const (
+	QuotaService_First_FullMethodName  = "/guardtest.v1.QuotaService/First"
+	QuotaService_Second_FullMethodName = "/guardtest.v1.QuotaService/Second"
+	QuotaService_Third_FullMethodName  = "/guardtest.v1.QuotaService/Third"
+)
+
+// QuotaServiceClient is the client API for QuotaService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// QuotaService has limits, budgets and breakers of its own.
+type QuotaServiceClient interface {
+	// First shares the service's limit.
+	First(ctx context.Context, in *FirstRequest, opts ...grpc.CallOption) (*FirstResponse, error)
+	// Second shares it too.
+	Second(ctx context.Context, in *SecondRequest, opts ...grpc.CallOption) (*SecondResponse, error)
+	// Third has limits of its own, and what it does not say of budget and breaker from the service.
+	Third(ctx context.Context, in *ThirdRequest, opts ...grpc.CallOption) (*ThirdResponse, error)
+}
+
+type quotaServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewQuotaServiceClient(cc grpc.ClientConnInterface) QuotaServiceClient {
+	return &quotaServiceClient{cc}
+}
+
+func (c *quotaServiceClient) First(ctx context.Context, in *FirstRequest, opts ...grpc.CallOption) (*FirstResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FirstResponse)
+	err := c.cc.Invoke(ctx, QuotaService_First_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quotaServiceClient) Second(ctx context.Context, in *SecondRequest, opts ...grpc.CallOption) (*SecondResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SecondResponse)
+	err := c.cc.Invoke(ctx, QuotaService_Second_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quotaServiceClient) Third(ctx context.Context, in *ThirdRequest, opts ...grpc.CallOption) (*ThirdResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ThirdResponse)
+	err := c.cc.Invoke(ctx, QuotaService_Third_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// QuotaServiceServer is the server API for QuotaService service.
+// All implementations must embed UnimplementedQuotaServiceServer
+// for forward compatibility.
+//
+// QuotaService has limits, budgets and breakers of its own.
+type QuotaServiceServer interface {
+	// First shares the service's limit.
+	First(context.Context, *FirstRequest) (*FirstResponse, error)
+	// Second shares it too.
+	Second(context.Context, *SecondRequest) (*SecondResponse, error)
+	// Third has limits of its own, and what it does not say of budget and breaker from the service.
+	Third(context.Context, *ThirdRequest) (*ThirdResponse, error)
+	mustEmbedUnimplementedQuotaServiceServer()
+}
+
+// UnimplementedQuotaServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedQuotaServiceServer struct{}
+
+func (UnimplementedQuotaServiceServer) First(context.Context, *FirstRequest) (*FirstResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method First not implemented")
+}
+func (UnimplementedQuotaServiceServer) Second(context.Context, *SecondRequest) (*SecondResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Second not implemented")
+}
+func (UnimplementedQuotaServiceServer) Third(context.Context, *ThirdRequest) (*ThirdResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Third not implemented")
+}
+func (UnimplementedQuotaServiceServer) mustEmbedUnimplementedQuotaServiceServer() {}
+func (UnimplementedQuotaServiceServer) testEmbeddedByValue()                      {}
+
+// UnsafeQuotaServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to QuotaServiceServer will
+// result in compilation errors.
+type UnsafeQuotaServiceServer interface {
+	mustEmbedUnimplementedQuotaServiceServer()
+}
+
+func RegisterQuotaServiceServer(s grpc.ServiceRegistrar, srv QuotaServiceServer) {
+	// If the following call panics, it indicates UnimplementedQuotaServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&QuotaService_ServiceDesc, srv)
+}
+
+func _QuotaService_First_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FirstRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotaServiceServer).First(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuotaService_First_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotaServiceServer).First(ctx, req.(*FirstRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QuotaService_Second_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SecondRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotaServiceServer).Second(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuotaService_Second_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotaServiceServer).Second(ctx, req.(*SecondRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QuotaService_Third_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ThirdRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotaServiceServer).Third(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuotaService_Third_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotaServiceServer).Third(ctx, req.(*ThirdRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// QuotaService_ServiceDesc is the grpc.ServiceDesc for QuotaService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var QuotaService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "guardtest.v1.QuotaService",
+	HandlerType: (*QuotaServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "First",
+			Handler:    _QuotaService_First_Handler,
+		},
+		{
+			MethodName: "Second",
+			Handler:    _QuotaService_Second_Handler,
+		},
+		{
+			MethodName: "Third",
+			Handler:    _QuotaService_Third_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "guardtest/v1/guardtest.proto",
+}
