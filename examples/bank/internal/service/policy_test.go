@@ -26,6 +26,7 @@ func TestMatrix(t *testing.T) {
 		"/bank.v1.AccountService/WatchBalances": "teller branch/1/teller payment",
 		"/bank.v1.LedgerService/PostTransfer":   "payment",
 		"/bank.v1.LedgerService/GetStatement":   "teller branch/1/teller payment auditor",
+		"/bank.v1.LedgerService/GetSummary":     "teller branch/1/teller auditor",
 		"/bank.v1.AdminService/GetPolicy":       "auditor",
 		"/bank.v1.AdminService/CloseBooks":      "",
 		"/grpc.health.v1.Health/Check":          "operator",
