@@ -9,17 +9,27 @@
 //
 // Every call passes the same stages in the same order, whatever its kind:
 //
-//	handshake   TLS 1.3, both X509-SVIDs verified                   the connection fails
-//	record      one record for every call, however it ends           Unavailable if it cannot be written
-//	trace       decision, rule and caller on the call's span
-//	identity    a verified caller whose SVID is still valid          Unauthenticated
-//	rule        the method has a rule                                PermissionDenied
-//	callers     deny list, denied_callers, callers                   PermissionDenied
-//	deadline    max_deadline, or the end of the caller's SVID        DeadlineExceeded, Unauthenticated
-//	size        max_request_bytes, max_response_bytes, each message  ResourceExhausted
-//	validate    protovalidate rules, each message                    InvalidArgument
+//	handshake    TLS 1.3, both X509-SVIDs verified                     the connection fails
+//	record       one record for every call, however it ends             Unavailable if it cannot be written
+//	trace        decision, rule and caller on the call's span
+//	identity     a verified caller whose SVID is still valid            Unauthenticated
+//	rule         the method has a rule                                  PermissionDenied
+//	callers      deny list, denied_callers, callers                     PermissionDenied
+//	limits       rate_limits that look into no message                  ResourceExhausted
+//	concurrency  calls in flight                                        ResourceExhausted
+//	deadline     max_deadline, and the end of the caller's SVID         DeadlineExceeded, Unauthenticated
+//	size         max_request_bytes, max_response_bytes, each message    ResourceExhausted
+//	budget       nesting and lists, each message; what a stream uses    InvalidArgument, ResourceExhausted, DeadlineExceeded
+//	validate     protovalidate rules, each message                      InvalidArgument
+//	limits       rate_limits that look into messages, or count them     ResourceExhausted, InvalidArgument
+//	fault        only if the program injects faults                     what it says
 //
-// A panic anywhere below the record stage ends its call with Internal. What goes over the wire is generic, with a
-// google.rpc.ErrorInfo, and for an invalid message a google.rpc.BadRequest and buf.validate.Violations; the whole truth is in
-// the record.
+// and on a client
+//
+//	record, rule, breaker (Unavailable, or the fallback), deadline, size, validate, fault
+//
+// A panic anywhere below the record stage ends its call with Internal; on a client it goes on to the program that made the call.
+// What goes over the wire is generic. A refusal carries a google.rpc.ErrorInfo, for a limit a google.rpc.QuotaFailure and
+// RetryInfo, for an invalid message a google.rpc.BadRequest and buf.validate.Violations; the whole truth is in the record. What gRPC
+// answers by itself, such as to bytes that are no protobuf, carries no details.
 package interceptors

@@ -49,20 +49,8 @@ func (s *Store) ask(ctx context.Context, parts []part) (ratelimit.Result, int, e
 			}
 		}
 	}
-	missing := make([]part, 0, len(parts))
-	for i := range parts {
-		if p := &parts[i]; p.hand < p.cost {
-			missing = append(missing, *p)
-		}
-	}
-	if len(missing) > 0 {
-		r, err := s.trip(ctx, missing)
-		if err != nil {
-			return ratelimit.Result{}, 0, err
-		}
-		if r.refused >= 0 {
-			return ratelimit.Result{RetryAfter: r.wait}, missing[r.refused].demand, nil
-		}
+	if r, err := s.trip(ctx, parts); err != nil || !r.Allowed {
+		return r.Result, r.demand, err
 	}
 	s.leases.use(parts)
 	settled = true
@@ -87,31 +75,53 @@ func (s *Store) await(ctx context.Context, p *part) (outcome, error) {
 	return o, nil
 }
 
-// trip asks Redis for parts and waits for the answer, but not longer than ctx.
-func (s *Store) trip(ctx context.Context, parts []part) (reply, error) {
+// verdict is a result, and the demand that was refused.
+type verdict struct {
+	ratelimit.Result
+
+	demand int
+}
+
+// trip asks Redis for what the parts still miss, and waits for the answer, but not longer than ctx.
+func (s *Store) trip(ctx context.Context, parts []part) (verdict, error) {
 	if ctx.Err() != nil {
-		return reply{}, noAnswer(ctx)
+		return verdict{}, noAnswer(ctx)
+	}
+	now := s.now()
+	missing := make([]part, 0, len(parts))
+	for i := range parts {
+		if p := &parts[i]; s.leases.prepare(p, now) {
+			missing = append(missing, *p)
+		}
+	}
+	if len(missing) == 0 {
+		return verdict{Result: ratelimit.Result{Allowed: true}}, nil
 	}
 	report, err := s.admit()
 	if err != nil {
-		return reply{}, err
+		for i := range missing {
+			s.leases.failed(&missing[i], now)
+		}
+		return verdict{}, err
 	}
-	now := s.now()
-	for i := range parts {
-		s.leases.prepare(&parts[i], now)
-	}
-	q := &question{parts: parts, answer: make(chan answer, 1)}
+	q := &question{parts: missing, answer: make(chan answer, 1)}
 	go s.travel(ctx, q, report)
+	var a answer
 	select {
-	case a := <-q.answer:
-		return a.reply, a.err
+	case a = <-q.answer:
 	case <-ctx.Done():
 		if q.taken.CompareAndSwap(false, true) {
-			return reply{}, noAnswer(ctx)
+			return verdict{}, noAnswer(ctx)
 		}
-		a := <-q.answer
-		return a.reply, a.err
+		a = <-q.answer // it is here any moment
 	}
+	switch {
+	case a.err != nil:
+		return verdict{}, a.err
+	case a.reply.refused >= 0:
+		return verdict{ratelimit.Result{RetryAfter: a.reply.wait}, missing[a.reply.refused].demand}, nil
+	}
+	return verdict{Result: ratelimit.Result{Allowed: true}}, nil
 }
 
 func noAnswer(ctx context.Context) error { return fmt.Errorf("redislimit: no answer: %w", ctx.Err()) }

@@ -214,22 +214,25 @@ func (l *leases) underWay(p *part) <-chan struct{} {
 	return p.lease.asking
 }
 
-// prepare sets how many permits to ask Redis for: what p needs, and unless somebody else is asking, a block.
-func (l *leases) prepare(p *part, now time.Duration) {
-	p.least = p.cost - p.hand
-	p.most = p.least
+// prepare takes what has come meanwhile, and reports whether p still misses permits. If so it sets how many to ask Redis for: what p
+// needs, and unless somebody else is asking, a block.
+func (l *leases) prepare(p *part, now time.Duration) (missing bool) {
 	if p.lease == nil {
-		return
+		p.least, p.most = p.cost, p.cost
+		return true
 	}
 	sh := l.shard(&p.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if p.lease.asking != nil {
-		return
+	p.lease.draw(p, now)
+	p.least = p.cost - p.hand
+	p.most = p.least
+	if p.least > 0 && p.lease.asking == nil {
+		p.lease.asking = make(chan struct{})
+		p.asking = true
+		p.most = max(p.least, p.lease.grow(p.plan, p.cost, now))
 	}
-	p.lease.asking = make(chan struct{})
-	p.asking = true
-	p.most = max(p.least, p.lease.grow(p.plan, p.cost, now))
+	return p.least > 0
 }
 
 // add puts n permits into the lease, as far as there is room for them.

@@ -358,7 +358,7 @@ func TestLeaseInvariant(t *testing.T) {
 				case o.met:
 					inHand = append(inHand, q)
 				default:
-					l.prepare(q, now)
+					l.prepare(q, now) // misses some still: nothing happened in between
 					asking = append(asking, q)
 				}
 				if q.lease.asking != nil && len(asking) == 0 { // a refill
