@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -108,8 +109,9 @@ func (w *world) serve(who *authority.Workload, opts ...grpc.ServerOption) (bench
 	return benchv1.NewTransferServiceClient(cc), nil
 }
 
-func (w *world) bare() (benchv1.TransferServiceClient, error) {
-	return w.serve(w.caller, grpc.Creds(credentials.NewTLS(tlsconfig.MTLSServerConfig(w.server, w.server, tlsconfig.AuthorizeAny()))))
+func (w *world) bare(opts ...grpc.ServerOption) (benchv1.TransferServiceClient, error) {
+	creds := grpc.Creds(credentials.NewTLS(tlsconfig.MTLSServerConfig(w.server, w.server, tlsconfig.AuthorizeAny())))
+	return w.serve(w.caller, append(opts, creds)...)
 }
 
 func (w *world) guarded(who *authority.Workload, sink audit.Sink, t interceptors.Telemetry) (benchv1.TransferServiceClient, error) {
@@ -134,10 +136,14 @@ func (w *world) sides() ([]side, error) {
 	recorded := must(w.guarded(w.caller, audit.NewJSONLines(w.records), off))
 	traced := must(w.guarded(w.caller, audit.Discard, unsampled))
 	refused := must(w.guarded(w.stranger, audit.Discard, off))
+	inInterceptor := must(w.bare(grpc.ChainUnaryInterceptor(func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+		return nil, status.Error(codes.PermissionDenied, "permission denied")
+	})))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	const bareName = "1 bare mTLS, a unary call"
+	const bigName = "6a bare mTLS, a message of 3.9 MiB that is served"
 	const bareInTime = "0 bare mTLS, a unary call with a deadline of the caller's"
 	return []side{
 		{bareInTime, bareInTime, func() error { return inTime(bare) }, false},
@@ -148,6 +154,9 @@ func (w *world) sides() ([]side, error) {
 		{"4 and a JSON record to a file", bareName, func() error { return valid(recorded) }, false},
 		{"5 as 3, with otelgrpc's spans and metrics, not sampled", bareName, func() error { return valid(traced) }, false},
 		{"6 refused: a caller who is not listed", bareName, func() error { return denied(refused) }, false},
+		{bigName, bigName, func() error { return big(bare) }, true},
+		{"6b refused in an interceptor, the same message", bigName, func() error { return deniedBig(inInterceptor) }, true},
+		{"6c refused by the guard, the same message", bigName, func() error { return deniedBig(refused) }, true},
 		{"7 bare mTLS, a stream of 100 messages each way", "7 bare mTLS, a stream of 100 messages each way", func() error { return stream(bare) }, true},
 		{"8 guarded, a stream of 100 messages each way", "7 bare mTLS, a stream of 100 messages each way", func() error { return stream(guarded) }, true},
 	}, nil
@@ -174,6 +183,21 @@ func valid(c benchv1.TransferServiceClient) error {
 		TransactionId: "tx-1", FromAccount: "DE89370400440532013000", ToAccount: "DE02120300000000202051", Currency: "EUR", Amount: 12345, Purpose: "rent",
 	})
 	return err
+}
+
+// bigRequest is nearly as large as a server takes that nobody told otherwise.
+var bigRequest = &benchv1.TransferPlainRequest{TransactionId: "tx-1", Purpose: strings.Repeat("x", 39<<20/10)}
+
+func big(c benchv1.TransferServiceClient) error {
+	_, err := c.TransferPlain(context.Background(), bigRequest)
+	return err
+}
+
+func deniedBig(c benchv1.TransferServiceClient) error {
+	if err := big(c); status.Code(err) != codes.PermissionDenied {
+		return fmt.Errorf("the message got %w", err)
+	}
+	return nil
 }
 
 func denied(c benchv1.TransferServiceClient) error {

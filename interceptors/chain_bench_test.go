@@ -129,9 +129,9 @@ func BenchmarkRefused(b *testing.B) {
 	tapInfo := &tap.Info{FullMethodName: "/guardtest.v1.EchoService/Audited"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.chain.Tap(ctx, tapInfo); err == nil {
+		if passed, err := s.chain.Tap(ctx, tapInfo); err == nil {
 			// The queue was full: the interceptor refuses the call.
-			_ = s.chain.Close(context.Background())
+			_, _ = s.chain.Unary(passed, nil, &grpc.UnaryServerInfo{FullMethod: tapInfo.FullMethodName}, nil)
 		}
 	}
 	if err := s.Close(context.Background()); err != nil {

@@ -25,6 +25,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	breakers map[string]*breakerStage // by callee
+	left     leaving
 }
 
 // NewClient returns a guard for calls made with the X509-SVID of source. Of p it uses the names of callees, and of methods
@@ -58,6 +59,32 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	}, nil
 }
 
+// Close ends the sharing of breakers. It is for after the client's connections are closed; a guard without [WithBreakerSharing] has
+// nothing to close.
+func (c *Client) Close() { c.left.all() }
+
+// leaving is what ends the sharing of each breaker.
+type leaving struct {
+	mu    sync.Mutex
+	leave []func()
+}
+
+func (l *leaving) add(leave func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave = append(l.leave, leave)
+}
+
+func (l *leaving) all() {
+	l.mu.Lock()
+	leave := l.leave
+	l.leave = nil
+	l.mu.Unlock()
+	for _, f := range leave {
+		f()
+	}
+}
+
 // breakersOf returns the breakers of a callee, which all connections to it share.
 func (c *Client) breakersOf(callee string) *breakerStage {
 	c.mu.Lock()
@@ -65,7 +92,7 @@ func (c *Client) breakersOf(callee string) *breakerStage {
 	s := c.breakers[callee]
 	if s == nil {
 		s = &breakerStage{
-			callee: callee, fallbacks: c.cfg.fallbacks, sharer: c.cfg.sharer, events: events{c.record, c.cfg.onSinkError}, metrics: c.metrics,
+			callee: callee, fallbacks: c.cfg.fallbacks, sharer: c.cfg.sharer, events: events{c.record, c.cfg.onSinkError}, metrics: c.metrics, left: &c.left,
 		}
 		c.breakers[callee] = s
 	}

@@ -26,6 +26,7 @@ type breakerStage struct {
 	sharer    breaker.Sharer
 	events    events
 	metrics   breakerMetrics
+	left      *leaving
 	breakers  sync.Map // *policy.Rule -> *circuit
 }
 
@@ -66,9 +67,12 @@ func (s *breakerStage) of(r *policy.Rule) (*circuit, error) {
 	c.Breaker = b
 	first, raced := s.breakers.LoadOrStore(r, c)
 	if !raced && s.sharer != nil {
-		if _, err := s.sharer.Join(c.subject, b); err != nil {
+		leave, err := s.sharer.Join(c.subject, b)
+		if err != nil {
 			// Sharing is a help to others; this process's own breaker works without.
 			s.events.onError(err)
+		} else {
+			s.left.add(leave)
 		}
 	}
 	return first.(*circuit), nil //nolint:forcetypeassert // See above.
@@ -112,17 +116,30 @@ func open(err error) *chain.Refusal {
 	return chain.RefuseWith(codes.Unavailable, "the callee is unavailable", "circuit-open", err.Error(), details)
 }
 
+// Receive has a stream that is a probe count when its first message comes: it may go on for hours, and others wait to hear that the
+// callee is well. Any other stream counts when it ends.
+func (s *breakerStage) Receive(ctx context.Context, c *chain.Call, _ any) *chain.Refusal {
+	if t, ok := c.Kept(s).(*breaker.Ticket); ok && c.Kind != chain.KindUnary && t.Probe() {
+		s.done(ctx, c, t, breaker.Success)
+	}
+	return nil
+}
+
 // End tells the breaker what the call says about the callee.
 func (s *breakerStage) End(ctx context.Context, c *chain.Call) error {
 	t, ok := c.Kept(s).(*breaker.Ticket)
 	if !ok {
 		return nil
 	}
-	t.Done(outcomeOf(c))
+	s.done(ctx, c, t, outcomeOf(c))
+	return nil
+}
+
+func (s *breakerStage) done(ctx context.Context, c *chain.Call, t *breaker.Ticket, o breaker.Outcome) {
+	t.Done(o)
 	if b, err := s.of(c.Rule); err == nil && b != nil {
 		s.tell(ctx, b)
 	}
-	return nil
 }
 
 // outcomeOf is explicit about what counts. A callee fails when it ends a call with one of the breaker's failure codes, or takes too

@@ -78,8 +78,14 @@ func (c *compiler) checkBreaker(d declared) {
 			c.found.addf(at, "%s is in the hands of callers: one of them could open the circuit for all", name)
 		}
 	}
-	if b.GetFailureRatio() == 0 && (b.GetMinCalls() > 0 || b.GetWindow() != nil) {
-		c.found.addf(d.at("breaker"), "min_calls and window do nothing without failure_ratio")
+}
+
+// checkWindow notes a window, of any of a method's rules, without a ratio in one of them.
+func (c *compiler) checkWindow(rules []declared, m merged) {
+	for _, d := range rules {
+		if b := d.rule.GetBreaker(); m.breaker.GetFailureRatio() == 0 && (b.GetMinCalls() > 0 || b.GetWindow() != nil) {
+			c.found.addf(d.at("breaker"), "min_calls and window do nothing without failure_ratio")
+		}
 	}
 }
 

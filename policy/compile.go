@@ -230,7 +230,9 @@ func (c *compiler) compileService(s protoreflect.ServiceDescriptor, p *Policy) {
 		}
 		c.refuseUnenforcedMessages(m.Input())
 		c.refuseUnenforcedMessages(m.Output())
-		if r := c.compileMethod(m, merge(rules)); r != nil {
+		all := merge(rules)
+		c.checkWindow(rules, all)
+		if r := c.compileMethod(m, all); r != nil {
 			p.rules[full] = r
 		}
 	}

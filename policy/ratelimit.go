@@ -196,7 +196,7 @@ func (c *compiler) limitNumbers(one *RateLimit, l *grpcguardv1.RateLimit, at fun
 		c.found.addf(at("permits"), "a call costs %d permits, and there are never more than %d", one.Cost, one.Burst)
 	}
 	if one.Lease > one.Burst {
-		c.found.addf(at("lease"), "there are never more than %d permits to take", one.Burst)
+		c.found.addf(at("lease"), "there are never more than %d permits to take", or(l.GetBurst(), l.GetRequests()))
 	}
 	if one.Process && (one.Lease > 0 || l.GetStoreTimeout() != nil || l.GetOnStoreFailure() != 0) {
 		c.found.addf(at("scope"), "lease, store_timeout and on_store_failure do nothing where each process counts for itself")

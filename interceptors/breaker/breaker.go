@@ -230,6 +230,9 @@ type Ticket struct {
 	done    atomic.Bool
 }
 
+// Probe reports whether the call is one of the few that a half-open breaker lets through. Others wait for what becomes of it.
+func (t *Ticket) Probe() bool { return t.probe != 0 }
+
 // Done says how the call ended. The first time counts. A call that began before the breaker last changed its state does not count,
 // nor does a probe that was under way for OpenFor or longer: its place has been given to another.
 func (t *Ticket) Done(o Outcome) {

@@ -6,6 +6,7 @@ package redistest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -41,7 +42,7 @@ var errPortTaken = errors.New("redis-server ended before it answered")
 // Server is a redis-server that belongs to one test. Its methods fail the test instead of returning errors, and may be called
 // from any goroutine but those that fail with Fatal, which is all but Addr and Options.
 type Server struct {
-	t       testing.TB
+	tb      testing.TB
 	program string
 	dir     string
 	port    int
@@ -57,24 +58,24 @@ type process struct {
 }
 
 // Start starts a server that keeps nothing on disk, and ends it when the test does.
-func Start(t testing.TB) *Server {
-	t.Helper()
+func Start(tb testing.TB) *Server {
+	tb.Helper()
 	program, err := find()
 	if err != nil {
-		t.Fatalf(howToInstall, err)
+		tb.Fatalf(howToInstall, err)
 	}
-	s := &Server{t: t, program: program, dir: t.TempDir()}
-	t.Cleanup(s.Kill)
+	s := &Server{tb: tb, program: program, dir: tb.TempDir()}
+	tb.Cleanup(s.Kill)
 	for range attempts {
 		if s.port, err = freePort(); err != nil {
-			t.Fatalf("redistest: %v", err)
+			tb.Fatalf("redistest: %v", err)
 		}
 		if err = s.start(); !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
 	if err != nil {
-		t.Fatalf("redistest: %v\n%s", err, s.log())
+		tb.Fatalf("redistest: %v\n%s", err, s.log())
 	}
 	return s
 }
@@ -87,17 +88,21 @@ func find() (string, error) {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // start runs the server on s.port and waits until it answers.
 func (s *Server) start() error {
-	cmd := exec.Command(s.program, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--daemonize", "no",
+	cmd := exec.CommandContext(context.Background(), s.program, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--daemonize", "no",
 		"--save", "", "--appendonly", "no", "--logfile", filepath.Join(s.dir, "redis.log"))
 	if err := cmd.Start(); err != nil {
 		return err
@@ -136,7 +141,8 @@ func (s *Server) await(p *process) error {
 
 // info asks a server for the line with its process ID. It is not asked through go-redis, whose pool remembers failures.
 func info(addr string) (string, error) {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		return "", err
 	}
@@ -178,16 +184,16 @@ func Options(addr string) *redis.Options {
 }
 
 // Client returns a client of the server, which is closed when the test ends.
-func (s *Server) Client(t testing.TB) *redis.Client {
-	t.Helper()
-	return Client(t, s.Options())
+func (s *Server) Client(tb testing.TB) *redis.Client {
+	tb.Helper()
+	return Client(tb, s.Options())
 }
 
 // Client returns a client that is closed when the test ends.
-func Client(t testing.TB, options *redis.Options) *redis.Client {
-	t.Helper()
+func Client(tb testing.TB, options *redis.Options) *redis.Client {
+	tb.Helper()
 	client := redis.NewClient(options)
-	t.Cleanup(func() { _ = client.Close() })
+	tb.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
@@ -206,7 +212,7 @@ func (s *Server) Kill() {
 
 // Restart kills the server, if it runs, and starts an empty one on the same port.
 func (s *Server) Restart() {
-	s.t.Helper()
+	s.tb.Helper()
 	s.Kill()
 	err := errPortTaken
 	for end := time.Now().Add(startTime); errors.Is(err, errPortTaken) && time.Now().Before(end); {
@@ -214,24 +220,24 @@ func (s *Server) Restart() {
 		err = s.start()
 	}
 	if err != nil {
-		s.t.Fatalf("redistest: restart on %s: %v\n%s", s.Addr(), err, s.log())
+		s.tb.Fatalf("redistest: restart on %s: %v\n%s", s.Addr(), err, s.log())
 	}
 }
 
 // Pause freezes the server: the system still accepts connections for it, and nobody answers.
-func (s *Server) Pause() { s.t.Helper(); s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause. The server then answers what was sent to it meanwhile.
-func (s *Server) Resume() { s.t.Helper(); s.signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(which os.Signal) {
-	s.t.Helper()
+	s.tb.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.process == nil {
-		s.t.Fatalf("redistest: %v for a server that does not run", which)
+		s.tb.Fatalf("redistest: %v for a server that does not run", which)
 	}
 	if err := s.process.cmd.Process.Signal(which); err != nil {
-		s.t.Fatalf("redistest: %v: %v", which, err)
+		s.tb.Fatalf("redistest: %v: %v", which, err)
 	}
 }

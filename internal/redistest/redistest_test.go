@@ -61,7 +61,7 @@ func TestServer(t *testing.T) {
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	s := Start(t)
-	other := &Server{t: t, program: s.program, dir: t.TempDir(), port: s.port}
+	other := &Server{tb: t, program: s.program, dir: t.TempDir(), port: s.port}
 	if err := other.start(); err == nil {
 		other.Kill()
 		t.Fatal("started on a port that is taken")

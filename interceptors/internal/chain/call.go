@@ -81,8 +81,8 @@ type Call struct {
 	received, sent atomic.Uint64
 	state          atomic.Uint32
 	tagged         atomic.Bool
-	stream         atomic.Pointer[grpc.ServerTransportStream] // of a call that an interceptor has taken
-	final          atomic.Bool                                // it is decided how the call ends
+	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
+	final          atomic.Bool                // it is decided how the call ends
 	span           atomic.Pointer[trace.SpanContext]
 	unwatch        func() bool
 	cancel         context.CancelFunc
@@ -250,13 +250,7 @@ const (
 	stateEnded
 )
 
-func (c *Call) take() bool {
-	taken := c.state.CompareAndSwap(stateOpen, stateTaken)
-	if taken && c.unwatch != nil {
-		c.unwatch()
-	}
-	return taken
-}
+func (c *Call) take() bool { return c.state.CompareAndSwap(stateOpen, stateTaken) }
 
 // concludeUnread comes to the Result of a call that ended before an interceptor took it, and reports whether it did: whoever
 // makes the call's end writes its record.

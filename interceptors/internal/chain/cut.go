@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 )
 
@@ -65,28 +64,19 @@ func (c *Call) Err() error {
 	return err
 }
 
-// answerWhenOver has the caller told when the call's deadline passes. It returns what stops that.
-func (c *Call) answerWhenOver(ctx context.Context) (stop func() bool) {
-	if stream := grpc.ServerTransportStreamFromContext(ctx); stream != nil {
-		c.stream.Store(&stream)
+// answerOver tells the caller that the time of a call is over whose handler is at work.
+func (c *Call) answerOver() {
+	if r := c.refused(); r != nil && c.final.CompareAndSwap(false, true) {
+		c.answer(r.status)
 	}
-	if c.cancel == nil {
-		return func() bool { return true }
-	}
-	return context.AfterFunc(c.Context, func() {
-		if r := c.refused(); r != nil && c.final.CompareAndSwap(false, true) {
-			c.answer(r.status)
-		}
-	})
 }
 
 // answer sends a status at once, past the handler, as gRPC itself does for streams that break.
 func (c *Call) answer(s *status.Status) {
-	stream := c.stream.Load()
-	if stream == nil {
+	if c.state.Load() != stateTaken {
 		return // gRPC is still waiting for the request, and ends the call by its context.
 	}
-	if w, ok := (*stream).(interface {
+	if w, ok := c.stream.(interface {
 		WriteStatus(*status.Status) error
 	}); ok {
 		c.answered.CompareAndSwap(0, 1+uint32(s.Code()))

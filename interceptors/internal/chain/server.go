@@ -78,9 +78,17 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	// The context is cancelled whenever and however the call ends, and when its time is over, which gRPC may notice as soon as
 	// this returns.
 	c.unwatch = context.AfterFunc(c.Context, func() {
-		// Where a stats handler knows the call, its End event comes too, and knows the status code.
-		if !c.tagged.Load() && c.concludeUnread(c.Err()) && !s.early.takes(c) {
-			s.behind.wait(s.onError, func() { s.endUnheard(c, c) })
+		switch {
+		case c.state.Load() == stateTaken:
+			c.answerOver()
+		case c.tagged.Load():
+			// A stats handler knows the call: its End event comes too, and knows the status code.
+		case c.concludeUnread(c.Err()):
+			if !s.early.takes(c) {
+				s.behind.wait(s.onError, func() { s.endUnheard(c, c) })
+			}
+		default:
+			c.answerOver() // It was taken meanwhile.
 		}
 	})
 	return c, nil
@@ -113,6 +121,7 @@ func (s *Server) take(ctx context.Context, method string, kind Kind) (*Call, con
 		c = s.meet(ctx, method)
 		ctx = c
 	}
+	c.stream = grpc.ServerTransportStreamFromContext(ctx)
 	if !c.take() {
 		return nil, nil, false
 	}
@@ -185,13 +194,14 @@ func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 // runtime.Goexit: such a call must not count as one that ended well.
 func (s *Server) run(ctx context.Context, c *Call, body func() error) (err error) {
 	returned := false
-	stop := c.answerWhenOver(ctx)
 	defer func() {
 		var p *panicked
 		if !returned {
 			p = &panicked{value: recover(), stack: debug.Stack()}
 		}
-		stop()
+		if c.unwatch != nil {
+			c.unwatch()
+		}
 		c.final.Store(true)
 		err = c.conclude(err, p)
 		if unkept := s.stages.runEnd(ctx, c); unkept != nil {

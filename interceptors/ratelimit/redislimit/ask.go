@@ -33,12 +33,7 @@ func (s *Store) ask(ctx context.Context, parts []part) (ratelimit.Result, int, e
 		ctx, cancel = context.WithTimeout(ctx, s.patience)
 		defer cancel()
 	}
-	settled := false
-	defer func() {
-		if !settled {
-			s.leases.putBack(parts)
-		}
-	}()
+	defer s.leases.putBack(parts) // what was not used
 	for i := range parts {
 		if p := &parts[i]; p.lease != nil && p.hand < p.cost {
 			switch o, err := s.await(ctx, p); {
@@ -53,7 +48,6 @@ func (s *Store) ask(ctx context.Context, parts []part) (ratelimit.Result, int, e
 		return r.Result, r.demand, err
 	}
 	s.leases.use(parts)
-	settled = true
 	return ratelimit.Result{Allowed: true}, 0, nil
 }
 

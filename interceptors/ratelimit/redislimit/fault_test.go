@@ -376,7 +376,7 @@ type changeLog struct {
 
 func (l *changeLog) note(c Change) {
 	l.store.Stats()
-	_, _, _ = l.store.Take(context.Background(), []ratelimit.Demand{demand(slow("log", 10, 0), nil, 1)})
+	l.store.Take(context.Background(), []ratelimit.Demand{demand(slow("log", 10, 0), nil, 1)})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, c)

@@ -4,13 +4,17 @@ package redislimit
 
 import (
 	"bufio"
+	"cmp"
 	"context"
-	"encoding/json"
+	"encoding/gob"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +51,7 @@ type report struct {
 // child is the main function of such a process.
 func child() int {
 	var j job
-	if err := json.Unmarshal([]byte(os.Getenv(childVariable)), &j); err != nil {
+	if err := gob.NewDecoder(hex.NewDecoder(strings.NewReader(os.Getenv(childVariable)))).Decode(&j); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -70,7 +74,10 @@ func child() int {
 	done.Stats = s.Stats()
 	s.Close()
 	_ = client.Close()
-	_ = json.NewEncoder(os.Stdout).Encode(done)
+	if err := gob.NewEncoder(os.Stdout).Encode(done); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return 0
 }
 
@@ -108,8 +115,8 @@ func (j *job) work(s *Store) (done report) {
 // inProcesses runs j in n processes at once.
 func inProcesses(t *testing.T, n int, j job) []report {
 	t.Helper()
-	text, err := json.Marshal(j)
-	if err != nil {
+	var text strings.Builder
+	if err := gob.NewEncoder(hex.NewEncoder(&text)).Encode(j); err != nil {
 		t.Fatal(err)
 	}
 	type running struct {
@@ -120,7 +127,7 @@ func inProcesses(t *testing.T, n int, j job) []report {
 	var all []running
 	for range n {
 		cmd := exec.CommandContext(patient(t), os.Args[0])
-		cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+		cmd.Env = append(os.Environ(), childVariable+"="+text.String())
 		cmd.Stderr = os.Stderr
 		in, _ := cmd.StdinPipe()
 		out, _ := cmd.StdoutPipe()
@@ -140,7 +147,7 @@ func inProcesses(t *testing.T, n int, j job) []report {
 	var reports []report
 	for _, p := range all {
 		var r report
-		if err := json.NewDecoder(p.out).Decode(&r); err != nil {
+		if err := gob.NewDecoder(p.out).Decode(&r); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.cmd.Wait(); err != nil {
@@ -151,28 +158,28 @@ func inProcesses(t *testing.T, n int, j job) []report {
 	return reports
 }
 
-// overshoot says by how many permits, in the worst span of time, more were used than burst + rate*t. A span reaches from before its
-// first permit to after its last, so what is measured is never too short.
+// overshoot says by how many permits, in the worst span of time, more were used than burst + rate*t.
 func overshoot(spans []admissionSpan, cost, burst, rate float64) float64 {
-	// Sorted by the end: the permits of a span are those between its first and last, and maybe a few that ran beside them,
-	// which count as if they came later.
-	slices.SortFunc(spans, func(a, b admissionSpan) int { return int(a.After - b.After) })
-	start := spans[0].Before
-	seconds := func(ns int64) float64 { return float64(ns-start) / 1e9 }
-	worst, best := 0.0, 0.0 // best: the most favorable beginning so far, i permits in with i - rate*t least
-	earliest := seconds(spans[0].Before)
-	best = -rate * earliest
+	slices.SortFunc(spans, func(a, b admissionSpan) int { return cmp.Compare(a.After, b.After) })
+	// The i-th permit and those after it were used after begins[i], and the i-th and those before it before its After.
+	begins := make([]int64, len(spans))
+	earliest := int64(math.MaxInt64)
+	for i, s := range slices.Backward(spans) {
+		earliest = min(earliest, s.Before)
+		begins[i] = earliest
+	}
+	spent := func(at int64) float64 { return rate * float64(at-begins[0]) / 1e9 }
+	worst, best := math.Inf(-1), math.Inf(1)
 	for i, s := range spans {
-		if i > 0 {
-			best = min(best, float64(i)*cost-rate*seconds(s.Before))
-		}
-		worst = max(worst, float64(i+1)*cost-rate*seconds(s.After)-best)
+		best = min(best, float64(i)*cost-spent(begins[i]))
+		worst = max(worst, float64(i+1)*cost-spent(s.After)-best)
 	}
 	return worst - burst
 }
 
 // Four processes that share a limit use no more in any span than is promised, with and without leases, and not much less either.
 func TestProcessesStayWithinTheBound(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		limit ratelimit.Shared
 		cost  uint64

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,12 +174,12 @@ func TestScriptNeverOverAdmits(t *testing.T) {
 			}
 			all = append(all, admission{us, least})
 			var sum uint64
-			for j := len(all) - 1; j >= 0; j-- {
-				sum += all[j].n
-				span := float64(us-all[j].us) + 2/ratio
+			for _, earlier := range slices.Backward(all) {
+				sum += earlier.n
+				span := float64(us-earlier.us) + 2/ratio
 				most := float64(p.burst) + float64(l.Permits)*span*1000/float64(l.Per)
 				if float64(sum) > most*(1+1e-12) {
-					t.Fatalf("%+v: %d permits in %d µs, at most %g are allowed", l, sum, us-all[j].us, most)
+					t.Fatalf("%+v: %d permits in %d µs, at most %g are allowed", l, sum, us-earlier.us, most)
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,11 +105,7 @@ func (s *Store) Check(limit *ratelimit.Shared) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := *s.plans.Load()
-	plans := make(map[ratelimit.Shared]*plan, len(old)+1)
-	for k, v := range old {
-		plans[k] = v
-	}
+	plans := maps.Clone(*s.plans.Load())
 	plans[*limit] = p
 	s.plans.Store(&plans)
 	return nil
