@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -172,9 +172,9 @@ func (l *limits) takeShared(ctx context.Context, c *chain.Call, asked []*limit, 
 			return nil
 		}
 		return l.refuse(ctx, asked[refused], result)
-	case errors.Is(ctx.Err(), context.Canceled):
-		// The caller left. That says nothing of the store, and there is nobody to answer.
-		return chain.RefuseWith(codes.Canceled, "the call has ended", "caller-left", err.Error())
+	case ctx.Err() != nil:
+		// The caller left, or had no time to begin with. That says nothing of the store, and there is nobody to answer.
+		return chain.RefuseWith(status.FromContextError(ctx.Err()).Code(), "the call has ended", "call-over", err.Error())
 	}
 	l.storeFailed(ctx, err, len(asked))
 	for _, one := range asked {

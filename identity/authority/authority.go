@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"sync"
@@ -17,12 +18,13 @@ type Authority struct {
 	td      spiffeid.TrustDomain
 	x509TTL time.Duration
 	jwtTTL  time.Duration
-	jwt     *jwtSigner
 	closed  chan struct{}
 
 	mu        sync.Mutex
 	active    *root
 	prepared  *root // in the bundle, not signing yet
+	jwt       *jwtSigner
+	nextJWT   *jwtSigner // in the bundle, not signing yet
 	bundle    *spiffebundle.Bundle
 	federated map[spiffeid.TrustDomain]*Authority
 	followers map[*Authority]bool
@@ -88,26 +90,33 @@ func (a *Authority) X509Bundle() *x509bundle.Bundle { return a.Bundle().X509Bund
 // JWTBundle returns the JWT part of the trust bundle.
 func (a *Authority) JWTBundle() *jwtbundle.Bundle { return a.Bundle().JWTBundle() }
 
-// PrepareCA makes a new root and publishes it in the bundle, but does not sign with it yet: a workload must not present an SVID
-// whose root others have not heard of, and only the caller knows how long they take to hear. ActivateCA comes after that.
+// PrepareCA makes a new root and a new key for JWT-SVIDs and publishes both in the bundle, but does not sign with them yet: a workload
+// must not present an SVID whose root others have not heard of, and only the caller knows how long they take to hear.
+// ActivateCA comes after that.
 func (a *Authority) PrepareCA() error {
 	next, err := newRoot(a.td)
+	if err != nil {
+		return err
+	}
+	nextJWT, err := newJWTSigner()
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
 	if a.prepared != nil {
 		a.bundle.RemoveX509Authority(a.prepared.cert)
+		a.bundle.RemoveJWTAuthority(a.nextJWT.keyID)
 	}
-	a.prepared = next
+	a.prepared, a.nextJWT = next, nextJWT
 	a.bundle.AddX509Authority(next.cert)
+	err = a.bundle.AddJWTAuthority(nextJWT.keyID, nextJWT.key.Public())
 	a.mu.Unlock()
 	a.notify()
-	return nil
+	return err
 }
 
-// ActivateCA signs with the prepared root from now on, and replaces all SVIDs. The old root stays in the bundle, since
-// connections and workloads still use SVIDs that it signed; DropOldCAs ends that.
+// ActivateCA signs with the prepared root and key from now on, and replaces all X509-SVIDs. The old ones stay in the bundle, since
+// connections and workloads still use SVIDs that they signed; DropOldCAs ends that.
 func (a *Authority) ActivateCA() error {
 	a.mu.Lock()
 	if a.prepared == nil {
@@ -115,18 +124,22 @@ func (a *Authority) ActivateCA() error {
 		return errors.New("authority: no CA is prepared")
 	}
 	a.active, a.prepared = a.prepared, nil
+	a.jwt, a.nextJWT = a.nextJWT, nil
 	a.mu.Unlock()
 	return a.RotateSVIDs()
 }
 
-// DropOldCAs takes all roots but the one that signs, and the prepared one, out of the bundle.
+// DropOldCAs takes all roots and keys but those that sign, and the prepared ones, out of the bundle.
 func (a *Authority) DropOldCAs() {
 	a.mu.Lock()
 	keep := []*x509.Certificate{a.active.cert}
+	keys := map[string]crypto.PublicKey{a.jwt.keyID: a.jwt.key.Public()}
 	if a.prepared != nil {
 		keep = append(keep, a.prepared.cert)
+		keys[a.nextJWT.keyID] = a.nextJWT.key.Public()
 	}
 	a.bundle.SetX509Authorities(keep)
+	a.bundle.SetJWTAuthorities(keys)
 	a.mu.Unlock()
 	a.notify()
 }

@@ -362,3 +362,33 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Error("a closed authority serves")
 	}
 }
+
+// Keys of JWT-SVIDs rotate with the roots: what an old key signed is valid until the old ones are dropped, and no longer.
+func TestJWTKeysRotateWithTheCA(t *testing.T) {
+	t.Parallel()
+	a, err := authority.New(spiffeid.RequireTrustDomainFromString("example.org"))
+	must(t, err)
+	defer func() { must(t, a.Close()) }()
+	id := spiffeid.RequireFromString("spiffe://example.org/w")
+	mint := func() string {
+		token, err := a.MintJWTSVID(id, "there")
+		must(t, err)
+		return token
+	}
+	valid := func(token string) bool {
+		_, err := jwtsvid.ParseAndValidate(token, a.JWTBundle(), []string{"there"})
+		return err == nil
+	}
+	old := mint()
+	must(t, a.PrepareCA())
+	prepared := mint()
+	must(t, a.ActivateCA())
+	fresh := mint()
+	if !valid(old) || !valid(prepared) || !valid(fresh) {
+		t.Errorf("before the old key is dropped: %v, %v, %v", valid(old), valid(prepared), valid(fresh))
+	}
+	a.DropOldCAs()
+	if valid(old) || valid(prepared) || !valid(fresh) {
+		t.Errorf("after the old key was dropped: %v, %v, %v", valid(old), valid(prepared), valid(fresh))
+	}
+}

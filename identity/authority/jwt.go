@@ -36,8 +36,11 @@ func (a *Authority) MintJWTSVID(id spiffeid.ID, audience ...string) (string, err
 	if len(audience) == 0 {
 		return "", errors.New("authority: a JWT-SVID needs an audience")
 	}
+	a.mu.Lock()
+	with := a.jwt
+	a.mu.Unlock()
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: a.jwt.key, KeyID: a.jwt.keyID}},
+		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: with.key, KeyID: with.keyID}},
 		(&jose.SignerOptions{}).WithType("JWT"),
 	)
 	if err != nil {
