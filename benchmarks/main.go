@@ -12,9 +12,9 @@ import (
 func main() {
 	quick := flag.Bool("quick", false, "fewer and shorter rounds")
 	flag.Parse()
-	b := bench{rounds: 9, calls: 12_800, callers: 64}
+	b := bench{rounds: 9, calls: 12_800, callers: 64, count: 5, benchtime: "300ms"}
 	if *quick {
-		b.rounds, b.calls = 5, 2560
+		b.rounds, b.calls, b.count, b.benchtime = 5, 2560, 3, "50ms"
 	}
 	if err := run(b); err != nil {
 		log.Fatal(err)
@@ -38,5 +38,9 @@ func run(b bench) error {
 	fmt.Printf("%d callers, 1 connection a side, %d rounds of %d calls (client and server in this process)\n\n", b.callers, b.rounds, b.calls)
 	report(os.Stdout, results)
 	fmt.Printf("\nthe decision and the chain alone:\n\n")
-	return w.alone(os.Stdout)
+	if err := w.alone(os.Stdout); err != nil {
+		return err
+	}
+	fmt.Printf("\nlimits and breakers, medians of %d runs on two cores:\n\n", b.count)
+	return b.controls(os.Stdout)
 }

@@ -29,7 +29,13 @@ type result struct {
 }
 
 // bench says how much is measured.
-type bench struct{ rounds, calls, callers int }
+type bench struct {
+	rounds, calls, callers int
+
+	// count and benchtime are for what is measured by go test.
+	count     int
+	benchtime string
+}
 
 // measure runs all sides in each round, in an order that changes from round to round, so that whatever else the machine does
 // hits all of them alike.

@@ -25,7 +25,7 @@ import (
 // hold such a pair once in forty million limiters. Nobody can look for one, as the hash is made with a secret that each limiter
 // draws for itself and that shows nowhere.
 //
-// All methods are safe for concurrent use and do not allocate, but for the table when it grows. A Take of a key that has room
+// All methods are safe for concurrent use and do not allocate, but for the table when it grows. A Take of a key that is in the table
 // takes no lock.
 type Limiter struct {
 	meter
@@ -50,7 +50,8 @@ type Option func(*Limiter)
 
 // WithMaxKeys bounds the keys that have a budget of their own at the same time: there is room for n, rounded up to a power of two and
 // at least 16, at 16 bytes each, or 24 for a limit of which permits are returned. The room is taken as it is needed, and not given up
-// again. A few keys find none when three quarters of it are in use, and more as it fills up. Default: 1<<20.
+// again. Where a key can be is limited: when three quarters of the room are in use, about one key in 250 has found none, and when as many
+// keys are in use as there is room for, one in 16. Default: 1<<20.
 func WithMaxKeys(n int) Option {
 	return func(l *Limiter) { l.most = n }
 }
@@ -92,7 +93,8 @@ func (l *Limiter) shard(hash uint64) uint64 { return hash >> 58 & l.mask }
 
 // Take takes cost permits of key at now, all or none. A cost of 0 takes nothing and is allowed; one of more than the burst never is.
 //
-// The reading of the clock is the dearer half of a decision. Who makes several at a time should read it once for all of them.
+// The reading of the clock is the dearer half of a decision. Who makes several at a time should read it once for all of them, and who
+// needs no wall clock can have start.Add(time.Since(start)), start being a time.Now: it asks one clock, where time.Now asks two.
 func (l *Limiter) Take(now time.Time, key Key, cost uint64) Result {
 	if cost > l.burst {
 		return Result{RetryAfter: Never}
@@ -109,13 +111,10 @@ func (l *Limiter) Take(now time.Time, key Key, cost uint64) Result {
 	if i == bucketSlots {
 		return l.search(t, r)
 	}
-	s := &b[i]
-	if old := s.tat.Load(); old > empty && s.hash.Load() == r.hash {
-		if tat := max(old, r.now) + r.cost; tat-r.now <= l.full && s.tat.CompareAndSwap(old, tat) {
-			return Result{Allowed: true}
-		}
+	if b[i].take(r.hash, r.now, r.cost, l.full) {
+		return Result{Allowed: true}
 	}
-	if result, ok := l.charge(s, r); ok {
+	if result, ok := l.charge(&b[i], r); ok {
 		return result
 	}
 	return l.miss(r)

@@ -19,7 +19,6 @@ type model struct {
 	perNano        *big.Int // times 2^60
 	permit, full   *big.Int // ticks
 	arrival        map[string]*big.Int
-	lateArrival    *big.Int // the first arrival that is refused at once
 	refusedForever uint64
 }
 

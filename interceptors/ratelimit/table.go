@@ -13,6 +13,13 @@ type slot struct {
 	tat  atomic.Int64
 }
 
+// take is the first round of Limiter.charge for the usual answer, short enough to be inlined. It says whether that was the answer.
+func (s *slot) take(hash uint64, now, cost, full int64) bool {
+	old := s.tat.Load()
+	tat := max(old, now) + cost
+	return old > empty && s.hash.Load() == hash && tat-now <= full && s.tat.CompareAndSwap(old, tat)
+}
+
 // What tat is when it is no time.
 const (
 	empty   = 0  // no key had the slot yet

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/grpcguard/grpcguard/interceptors/breaker"
-	"github.com/grpcguard/grpcguard/internal/redistest"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit/redislimit/redistest"
 )
 
 // childOf is the variable of the environment that makes this test binary a process of its own, which shares with its parent.

@@ -51,6 +51,6 @@
 //		DialTimeout:           time.Second,
 //	})
 //
-// The first Take of a connection also waits for it to be made and greeted: a handful of trips, more with TLS. Redis must be of version
-// 6 or later. No key of a limit can be read in Redis: a caller, an account, is there as a part of a SHA-256 sum.
+// The first Take of a connection also waits for it to be made and greeted: a handful of trips, more with TLS. Where a trip takes more than a few
+// milliseconds, 50 ms are too short for that, and Take needs a later deadline. Redis must be of version 6 or later. No key of a limit can be read in Redis: a caller, an account, is there as a part of a SHA-256 sum.
 package redislimit

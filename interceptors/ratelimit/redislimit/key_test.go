@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
-	"github.com/grpcguard/grpcguard/internal/redistest"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit/redislimit/redistest"
 )
 
 // Keys that read alike when they are written one after the other are counted apart.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
-	"github.com/grpcguard/grpcguard/internal/redistest"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit/redislimit/redistest"
 )
 
 // hot makes the store lease large blocks of d's key, as it does when a key is asked for again and again, and returns how many permits
@@ -59,7 +59,7 @@ func held(t testing.TB, s *Store, d ratelimit.Demand) uint64 {
 func TestLeaseSavesTrips(t *testing.T) {
 	t.Parallel()
 	s := newExactStore(t, redistest.Start(t).Client(t))
-	d := demand(slow("l", 100_000, 200), key("a"), 1)
+	d := demand(slow("l", 30_000, 200), key("a"), 1)
 	check(t, s, d.Limit)
 	const n = 20_000
 	for range n {
@@ -74,8 +74,8 @@ func TestLeaseSavesTrips(t *testing.T) {
 		t.Errorf("%d takes: %+v, want at most %d trips", n, got, most)
 	}
 	total := n + admitted(t, s, d)
-	if total != 100_000 {
-		t.Errorf("%d permits of 100000", total)
+	if total != 30_000 {
+		t.Errorf("%d permits of 30000", total)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestColdKeysAreNotLeased(t *testing.T) {
 func TestLeaseLapses(t *testing.T) {
 	t.Parallel()
 	s := newExactStore(t, redistest.Start(t).Client(t))
-	d := demand(slow("l", 100_000, 100), key("a"), 1)
+	d := demand(slow("l", 30_000, 100), key("a"), 1)
 	used := hot(t, s, d)
 	before := held(t, s, d)
 	if before == 0 {
@@ -129,8 +129,8 @@ func TestLeaseLapses(t *testing.T) {
 	if s.Stats().LeaseHits != hits {
 		t.Error("a lease was used after it had lapsed")
 	}
-	if total := used + 1 + admitted(t, s, d); total != 100_000-before {
-		t.Errorf("%d permits, want 100000 less the %d that lapsed", total, before)
+	if total := used + 1 + admitted(t, s, d); total != 30_000-before {
+		t.Errorf("%d permits, want 30000 less the %d that lapsed", total, before)
 		look(t, s, d, func(k *lease) bool { t.Logf("%+v %v", k, s.now()); return true })
 		t.Logf("%+v", s.Stats())
 	}
@@ -141,7 +141,7 @@ func TestLeaseIsUsedWhileRedisIsDown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newStore(t, server.Client(t))
-	d := demand(slow("l", 100_000, 100), key("a"), 1)
+	d := demand(slow("l", 30_000, 100), key("a"), 1)
 	hot(t, s, d)
 	there := held(t, s, d)
 	server.Kill()
@@ -160,7 +160,7 @@ func TestLeaseIsPutBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newExactStore(t, server.Client(t))
-	leased, other := demand(slow("leased", 100_000, 100), key("a"), 1), demand(slow("leased too", 100_000, 100), key("a"), 1)
+	leased, other := demand(slow("leased", 30_000, 100), key("a"), 1), demand(slow("leased too", 30_000, 100), key("a"), 1)
 	empty, memory := demand(slow("empty", 1, 0), key("a"), 1), demand(slow("memory", 2, 2), key("a"), 1)
 	used := hot(t, s, leased)
 	usedOther := hot(t, s, other)
@@ -172,7 +172,7 @@ func TestLeaseIsPutBack(t *testing.T) {
 		{leased, memory, other},
 		{memory, leased},
 		{leased, leased, leased, empty},
-		{leased, demand(leased.Limit, leased.Key, 100_000)}, // more than is there
+		{leased, demand(leased.Limit, leased.Key, 30_000)}, // more than is there
 	} {
 		before, beforeOther := held(t, s, leased), held(t, s, other)
 		if r, _ := take(t, s, demands...); r.Allowed {
@@ -202,11 +202,11 @@ func TestLeaseIsPutBack(t *testing.T) {
 		return err == nil
 	})
 	// Nothing was lost, and nothing was won.
-	if got := used + admitted(t, s, leased); got != 100_000 {
-		t.Errorf("%d permits of 100000", got)
+	if got := used + admitted(t, s, leased); got != 30_000 {
+		t.Errorf("%d permits of 30000", got)
 	}
-	if got := usedOther + admitted(t, s, other); got != 100_000 {
-		t.Errorf("%d permits of 100000", got)
+	if got := usedOther + admitted(t, s, other); got != 30_000 {
+		t.Errorf("%d permits of 30000", got)
 	}
 }
 
@@ -476,7 +476,7 @@ func TestOneQuestionAKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newExactStore(t, server.Client(t))
-	d := demand(slow("l", 100_000, 1000), key("a"), 1)
+	d := demand(slow("l", 30_000, 1000), key("a"), 1)
 	check(t, s, d.Limit)
 	var errs atomic.Int64
 	var workers sync.WaitGroup
@@ -500,10 +500,10 @@ func TestOneQuestionAKey(t *testing.T) {
 
 func TestHitAllocatesNothing(t *testing.T) {
 	s := newExactStore(t, redistest.Start(t).Client(t))
-	d, other := demand(slow("l", 1_000_000, 100_000), key("a"), 1), demand(slow("m", 1_000_000, 100_000), key("a"), 1)
+	d, other := demand(slow("l", 1_000_000, 30_000), key("a"), 1), demand(slow("m", 1_000_000, 30_000), key("a"), 1)
 	check(t, s, d.Limit, other.Limit)
 	for _, demands := range [][]ratelimit.Demand{{d}, {d, other}} {
-		for s.Stats().LeaseHits < 100_000 && held(t, s, d) < 20_000 {
+		for s.Stats().LeaseHits < 30_000 && held(t, s, d) < 20_000 {
 			take(t, s, demands...)
 		}
 		take(t, s, demands...)

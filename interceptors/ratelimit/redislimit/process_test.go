@@ -22,7 +22,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
-	"github.com/grpcguard/grpcguard/internal/redistest"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit/redislimit/redistest"
 )
 
 // childVariable makes the test's program one of several processes that share a limit. It holds what that process does.
@@ -36,6 +36,9 @@ type job struct {
 	Cost     uint64
 	Workers  int
 	Duration time.Duration
+	// Gentle is how long, at first, permits are asked for more slowly than they come back; Silent is how long, after that, nobody asks, so
+	// that the limit is full again while the processes still hold leases.
+	Gentle, Silent time.Duration
 }
 
 // admissionSpan is when a permit was used: not before the one, not after the other.
@@ -86,12 +89,19 @@ func (j *job) work(s *Store) (done report) {
 	var workers sync.WaitGroup
 	ctx, cancel := context.WithTimeout(context.Background(), j.Duration+20*time.Second)
 	defer cancel()
-	end := time.Now().Add(j.Duration)
+	start := time.Now()
+	end := start.Add(j.Duration)
 	for range j.Workers {
 		workers.Go(func() {
 			var own report
 			demands := []ratelimit.Demand{demand(&j.Limit, key(j.Key), j.Cost)}
 			for before := time.Now(); before.Before(end); before = time.Now() {
+				if in := before.Sub(start); in < j.Gentle {
+					time.Sleep(8 * time.Millisecond)
+				} else if in < j.Gentle+j.Silent {
+					time.Sleep(j.Gentle + j.Silent - in)
+				}
+				before = time.Now()
 				r, _, err := s.Take(ctx, demands)
 				switch {
 				case err != nil:
@@ -181,21 +191,31 @@ func overshoot(spans []admissionSpan, cost, burst, rate float64) float64 {
 func TestProcessesStayWithinTheBound(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		limit ratelimit.Shared
-		cost  uint64
+		limit          ratelimit.Shared
+		cost           uint64
+		gentle, silent time.Duration
 	}{
-		"one trip each":     {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 500, Per: time.Second, Burst: 100}}, 1},
-		"leases":            {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 3000, Per: time.Second, Burst: 300}, Lease: 50}, 1},
-		"large leases":      {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 2000, Per: time.Second, Burst: 500}, Lease: 500}, 1},
-		"costs of 7":        {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 7000, Per: time.Second, Burst: 700}, Lease: 100}, 7},
-		"more than a lease": {ratelimit.Shared{Limit: ratelimit.Limit{Permits: 7000, Per: time.Second, Burst: 700}, Lease: 5}, 7},
+		"one trip each":     {limit: ratelimit.Shared{Limit: ratelimit.Limit{Permits: 500, Per: time.Second, Burst: 100}}, cost: 1},
+		"leases":            {limit: ratelimit.Shared{Limit: ratelimit.Limit{Permits: 3000, Per: time.Second, Burst: 300}, Lease: 50}, cost: 1},
+		"large leases":      {limit: ratelimit.Shared{Limit: ratelimit.Limit{Permits: 2000, Per: time.Second, Burst: 500}, Lease: 500}, cost: 1},
+		"costs of 7":        {limit: ratelimit.Shared{Limit: ratelimit.Limit{Permits: 7000, Per: time.Second, Burst: 700}, Lease: 100}, cost: 7},
+		"more than a lease": {limit: ratelimit.Shared{Limit: ratelimit.Limit{Permits: 7000, Per: time.Second, Burst: 700}, Lease: 5}, cost: 7},
+		"leases that are held while the limit fills": {
+			limit:  ratelimit.Shared{Limit: ratelimit.Limit{Permits: 2500, Per: time.Second, Burst: 400}, Lease: 100},
+			cost:   1,
+			gentle: 600 * time.Millisecond,
+			silent: 300 * time.Millisecond,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const processes, duration = 4, 1500 * time.Millisecond
 			c.limit.Name = name
 			server := redistest.Start(t)
-			reports := inProcesses(t, processes, job{Addr: server.Addr(), Limit: c.limit, Key: "k", Cost: c.cost, Workers: 4, Duration: duration})
+			reports := inProcesses(t, processes, job{
+				Addr: server.Addr(), Limit: c.limit, Key: "k", Cost: c.cost,
+				Workers: 4, Duration: duration, Gentle: c.gentle, Silent: c.silent,
+			})
 			var spans []admissionSpan
 			var stats Stats
 			for _, r := range reports {
@@ -220,7 +240,7 @@ func TestProcessesStayWithinTheBound(t *testing.T) {
 			if over > held {
 				t.Errorf("%.1f permits more than burst + rate*t were used, at most %.0f are promised", over, held)
 			}
-			if want := rate * duration.Seconds() / 2; used < want {
+			if want := rate * (duration - c.gentle - c.silent).Seconds() / 2; used < want {
 				t.Errorf("only %.0f permits were used, the limit gives %.0f", used, 2*want)
 			}
 		})

@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
-	"github.com/grpcguard/grpcguard/internal/redistest"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit/redislimit/redistest"
 )
 
 // clocked is the script with a clock that the test sets, and keys that last: Redis itself would end them by its own clock.

@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
-	"github.com/grpcguard/grpcguard/internal/redistest"
+	"github.com/grpcguard/grpcguard/interceptors/ratelimit/redislimit/redistest"
 )
 
 func TestTake(t *testing.T) {
