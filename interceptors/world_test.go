@@ -50,6 +50,7 @@ type world struct {
 	policy    *policy.Policy
 	records   *recorder
 	echo      *echo
+	limited   *limitService
 	addr      string
 	guard     *interceptors.Server
 }
@@ -57,7 +58,7 @@ type world struct {
 // newWorld starts a server that listens until the test ends. Without options tracing is off.
 func newWorld(t *testing.T, opts ...interceptors.ServerOption) *world {
 	t.Helper()
-	w := &world{t: t, records: newRecorder(), echo: &echo{}}
+	w := &world{t: t, records: newRecorder(), echo: &echo{}, limited: &limitService{}}
 	var err error
 	w.authority, err = authority.New(spiffeid.RequireTrustDomainFromString("example.org"))
 	must(t, err)
@@ -71,6 +72,8 @@ func newWorld(t *testing.T, opts ...interceptors.ServerOption) *world {
 	srv := grpc.NewServer(w.guard.ServerOptions()...)
 	pb.RegisterEchoServiceServer(srv, w.echo)
 	pb.RegisterBareServiceServer(srv, w.echo)
+	pb.RegisterLimitServiceServer(srv, w.limited)
+	pb.RegisterQuotaServiceServer(srv, w.limited)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	w.addr = listener.Addr().String()
@@ -385,6 +388,8 @@ func (w *world) serve(opts ...grpc.ServerOption) (addr string) {
 	w.t.Helper()
 	srv := grpc.NewServer(opts...)
 	pb.RegisterEchoServiceServer(srv, w.echo)
+	pb.RegisterLimitServiceServer(srv, w.limited)
+	pb.RegisterQuotaServiceServer(srv, w.limited)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(w.t, err)
 	served := make(chan error, 1)
