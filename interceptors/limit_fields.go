@@ -35,8 +35,9 @@ func appendField(key ratelimit.Key, path policy.Path, m protoreflect.Message) (_
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind, protoreflect.Int64Kind, protoreflect.Sint64Kind,
 		protoreflect.Sfixed64Kind:
 		return key.Int(v.Int()), true
+	default:
+		return nil, false // The policy compiles no path to any other kind.
 	}
-	return nil, false // The policy compiles no path to any other kind.
 }
 
 // currency reads the currency of the amount that the limit is for. It is not ok if the message is of another type.
@@ -89,8 +90,9 @@ func integer(kind protoreflect.Kind, v protoreflect.Value) (_ uint64, ok bool) {
 	switch kind {
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		return v.Uint(), true
+	default:
+		return uint64(v.Int()), v.Int() >= 0
 	}
-	return uint64(v.Int()), v.Int() >= 0
 }
 
 const nanosPerUnit = 1_000_000_000

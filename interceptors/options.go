@@ -12,10 +12,10 @@ import (
 )
 
 // ServerOption configures [NewServer].
-type ServerOption interface{ server(*serverConfig) error }
+type ServerOption interface{ server(c *serverConfig) error }
 
 // ClientOption configures [NewClient].
-type ClientOption interface{ client(*clientConfig) error }
+type ClientOption interface{ client(c *clientConfig) error }
 
 // Option configures either.
 type Option interface {

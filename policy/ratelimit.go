@@ -135,6 +135,7 @@ func (c *compiler) limitKeys(one *RateLimit, l *grpcguardv1.RateLimit, d protore
 			c.found.addf(at("key_fields", i), "%q is a message; name one of its fields", text)
 		case protoreflect.FloatKind, protoreflect.DoubleKind:
 			c.found.addf(at("key_fields", i), "%q is a floating-point number, which is no key", text)
+		default:
 		}
 		one.KeyFields = append(one.KeyFields, p)
 	}
@@ -232,6 +233,7 @@ func isInteger(f protoreflect.FieldDescriptor) bool {
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind, protoreflect.Int64Kind, protoreflect.Sint64Kind,
 		protoreflect.Sfixed64Kind, protoreflect.Uint32Kind, protoreflect.Fixed32Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		return true
+	default:
+		return false
 	}
-	return false
 }

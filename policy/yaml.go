@@ -173,6 +173,7 @@ func (c *plain) scalar(n *yaml.Node, field protoreflect.FieldDescriptor) {
 		if n.Style == 0 && n.Tag != "!!str" && n.Tag != "!!timestamp" {
 			c.problemf(n, "%s is text: write %q in quotes", field.Name(), n.Value)
 		}
+	default:
 	}
 }
 

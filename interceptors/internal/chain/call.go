@@ -316,7 +316,7 @@ func (c *Call) conclude(err error, p *panicked) error {
 		}
 		return nil
 	default:
-		detail, wire, p := read(err)
+		detail, p, wire := read(err)
 		if p != nil {
 			res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()
 			return errPanicked
@@ -328,13 +328,13 @@ func (c *Call) conclude(err error, p *panicked) error {
 
 // read asks an error for its text and its status. The methods of an error are the program's code, and can panic: those of a nil
 // pointer that was returned as an error do.
-func read(err error) (detail string, wire error, p *panicked) {
+func read(err error) (detail string, p *panicked, wire error) {
 	defer func() {
 		if v := recover(); v != nil {
 			p = &panicked{v, debug.Stack()}
 		}
 	}()
-	return err.Error(), onTheWire(err), nil
+	return err.Error(), nil, onTheWire(err)
 }
 
 // onTheWire keeps the status that a handler made on purpose. The text of any other error, and what was wrapped around a

@@ -77,7 +77,7 @@ func (c *Call) answer(s *status.Status) {
 		return // gRPC is still waiting for the request, and ends the call by its context.
 	}
 	if w, ok := c.stream.(interface {
-		WriteStatus(*status.Status) error
+		WriteStatus(s *status.Status) error
 	}); ok {
 		c.answered.CompareAndSwap(0, 1+uint32(s.Code()))
 		// An error says that there is nobody left to tell.

@@ -1,0 +1,73 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/tap"
+)
+
+// slow is a sink that stands still until it is told to go on.
+type slow struct {
+	on    chan struct{}
+	ended atomic.Int64
+}
+
+func (*slow) Name() string { return "slow" }
+func (s *slow) End(context.Context, *Call) error {
+	<-s.on
+	s.ended.Add(1)
+	return nil
+}
+
+// A flood of calls whose time is over when they come, over a sink that stands still: there are only so many goroutines, and
+// each call is recorded or counted. In no way parallel: it counts goroutines.
+func TestAFloodOfExpiredCallsIsBoundedAndCounted(t *testing.T) {
+	for _, sent := range []int{100, maxEarly + maxBehind/2, 20_000} {
+		t.Run(fmt.Sprint(sent), func(t *testing.T) {
+			reports := make(chan error, 100)
+			sink := &slow{on: make(chan struct{})}
+			s := NewServer(func(err error) { reports <- err }, sink)
+			before, met, turned, most := runtime.NumGoroutine(), 0, 0, 0
+			for range sent {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+				switch _, err := s.Tap(ctx, &tap.Info{FullMethodName: "/a.B/C"}); err {
+				case nil:
+					met++
+				case errBehind: //nolint:errorlint // The very one.
+					turned++
+				default:
+					t.Fatal(err)
+				}
+				cancel()
+				most = max(most, runtime.NumGoroutine()-before)
+			}
+			if met+turned != sent || most > 2*maxBehind {
+				t.Errorf("%d met and %d turned away of %d; %d goroutines", met, turned, sent, most)
+			}
+			if over := sent > 2*(maxEarly+maxBehind); over != (turned > 0) {
+				t.Errorf("%d turned away of %d", turned, sent)
+			}
+			if len(reports) > 0 {
+				t.Errorf("reported too early: %v", <-reports)
+			}
+			close(sink.on)
+			if err := s.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := int(sink.ended.Load()); n != met {
+				t.Errorf("%d records, %d calls were met", n, met)
+			}
+			if turned > 0 {
+				want := fmt.Sprintf("%d calls were turned away without records of their own, since the sink was behind", turned)
+				if err := <-reports; err.Error() != want {
+					t.Errorf("got %v, want %s", err, want)
+				}
+			}
+		})
+	}
+}
