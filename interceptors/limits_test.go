@@ -971,7 +971,7 @@ func TestACallerWhoLeavesDoesNotMakeTheStoreFail(t *testing.T) {
 			if code := status.Code(<-done); code != codes.Canceled && code != codes.DeadlineExceeded {
 				t.Errorf("got %v", code)
 			}
-			if r := w.records.one(t); r.Reason != "caller-left" || r.Outcome != audit.OutcomeDenied || r.Code != codes.Canceled && r.Code != codes.DeadlineExceeded {
+			if r := w.records.one(t); r.Reason != "call-over" || r.Outcome != audit.OutcomeDenied || r.Code != codes.Canceled && r.Code != codes.DeadlineExceeded {
 				t.Errorf("record %+v", r)
 			}
 			if names := sink.names(); len(names) > 0 {

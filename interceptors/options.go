@@ -94,7 +94,11 @@ func WithSinkErrorHandler(f func(error)) Option {
 		if f == nil {
 			return errors.New("WithSinkErrorHandler: the handler is nil")
 		}
-		c.onSinkError = f
+		c.onSinkError = func(err error) {
+			// On some of the goroutines that it is called from, a panic would end the process, and there is nobody left to tell.
+			defer func() { _ = recover() }()
+			f(err)
+		}
 		return nil
 	})
 }

@@ -62,9 +62,9 @@ func compile(types []protoreflect.MessageDescriptor, opts ...protovalidate.Valid
 	return v, errors.Join(errs...)
 }
 
-// maxDetailed is the largest message of which all violations are reported. Of a larger one it is the first alone: a list of a
-// million wrong items must not cost a million violations.
-const maxDetailed = 64 << 10
+// maxDetailed is the largest message of which all violations are reported. Of a larger one it is the first alone: a long list of wrong
+// items, or messages that nest thousands deep, must not cost a violation each, with the whole way to it.
+const maxDetailed = 4 << 10
 
 // Check returns nil if msg keeps its rules, a [*Violations] if it breaks some, and any other error if that cannot be decided:
 // the message is of a type that the Validator was not compiled for, or a rule cannot be evaluated on it.

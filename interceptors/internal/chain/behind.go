@@ -42,21 +42,15 @@ func (b *behind) wait(onError func(error), end func()) {
 	b.waiting.Add(1)
 	defer func() {
 		if b.waiting.Add(-1) == 0 {
-			if n := b.turnedAway.Swap(0); n > 0 {
-				onError(fmt.Errorf("%d calls were turned away without records of their own, since the sink was behind", n))
-			}
+			b.report(onError)
 		}
 	}()
 	end()
 }
 
-// safely returns f for goroutines on which a panic would end the process.
-func safely(f func(error)) func(error) {
-	return func(err error) {
-		defer func() {
-			// There is nobody left to tell.
-			_ = recover()
-		}()
-		f(err)
+// report tells how many were turned away since it was told last.
+func (b *behind) report(onError func(error)) {
+	if n := b.turnedAway.Swap(0); n > 0 {
+		onError(fmt.Errorf("%d calls were turned away without records of their own, since the sink was behind", n))
 	}
 }

@@ -20,7 +20,7 @@ type Client struct {
 // NewClient returns a chain of stages, outermost first, for connections that are pinned to callee. Errors of End hooks whose
 // call has ended with an error already go to onError.
 func NewClient(callee string, onError func(error), all ...Stage) *Client {
-	return &Client{stages: newStages(all), callee: callee, onError: safely(onError)}
+	return &Client{stages: newStages(all), callee: callee, onError: onError}
 }
 
 // start makes the Call and runs the hooks that come before the first message.

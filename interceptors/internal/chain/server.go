@@ -29,7 +29,7 @@ type Server struct {
 // NewServer returns a chain of stages, outermost first. Errors of End hooks whose call is over already, so that no answer can
 // be withheld for them, go to onError.
 func NewServer(onError func(error), all ...Stage) *Server {
-	s := &Server{stages: newStages(all), onError: safely(onError), allDone: make(chan struct{}, 1)}
+	s := &Server{stages: newStages(all), onError: onError, allDone: make(chan struct{}, 1)}
 	s.early.end = func(c *Call) {
 		if c.refusal.Load() != nil && c.state.CompareAndSwap(stateOpen, stateEnded) {
 			_ = c.conclude(nil, nil)
@@ -49,6 +49,7 @@ func (s *Server) Close(ctx context.Context) error {
 			return fmt.Errorf("%d calls have not ended: %w", n, ctx.Err())
 		}
 	}
+	s.behind.report(s.onError)
 	return nil
 }
 
@@ -123,10 +124,18 @@ func (s *Server) take(ctx context.Context, method string, kind Kind) (*Call, con
 	}
 	c.stream = grpc.ServerTransportStreamFromContext(ctx)
 	if !c.take() {
-		return nil, nil, false
+		return c, nil, false
 	}
 	c.Kind = kind
 	return c, ctx, true
+}
+
+// gone is the answer to a call that ended before its interceptor.
+func (c *Call) gone() error {
+	if r := c.refused(); r != nil {
+		return r.err
+	}
+	return errGone
 }
 
 // Unread ends a call that no interceptor has taken and none will, with the error that gRPC ended it with.
@@ -148,7 +157,7 @@ func (s *Server) endUnheard(ctx context.Context, c *Call) {
 func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	c, ctx, ok := s.take(ctx, info.FullMethod, KindUnary)
 	if !ok {
-		return nil, errGone
+		return nil, c.gone()
 	}
 	err = s.run(ctx, c, func() error {
 		if r := s.stages.runBegin(ctx, c); r != nil {
@@ -180,7 +189,7 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	c, ctx, ok := s.take(ss.Context(), info.FullMethod, kindOf(info.IsClientStream, info.IsServerStream))
 	if !ok {
-		return errGone
+		return c.gone()
 	}
 	return s.run(ctx, c, func() error {
 		if r := s.stages.runBegin(ctx, c); r != nil {
