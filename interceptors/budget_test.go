@@ -182,7 +182,7 @@ func TestIdleStreamsAreCut(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w, _ := limitedWorld(t, rules("budget: {max_stream_idle: 0.1s}", trade))
+			w, _ := limitedWorld(t, rules("budget: {max_stream_idle: 0.5s}", trade))
 			w.limited.trade = tt.handler
 			if tt.handler == nil {
 				done := make(chan struct{})
@@ -215,7 +215,7 @@ func TestIdleStreamsAreCut(t *testing.T) {
 // A server stream whose one request never comes is idle too: its handler does not even run.
 func TestAStreamThatIsOpenedAndNoMore(t *testing.T) {
 	t.Parallel()
-	w, _ := limitedWorld(t, rules("budget: {max_stream_idle: 0.1s}", watch))
+	w, _ := limitedWorld(t, rules("budget: {max_stream_idle: 0.5s}", watch))
 	cc := w.dial(w.workload(friendID))
 	stream, err := cc.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, watch)
 	must(t, err)

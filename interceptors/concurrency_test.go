@@ -127,9 +127,10 @@ func TestSlotsAreFreedHoweverACallEnds(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}), func(ctx context.Context, w *world) error {
-			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			c := pb.NewLimitServiceClient(w.connected(ctx))
+			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
-			return call(nil)(ctx, w)
+			return ordered["unary"](ctx, c, nil)
 		}, codes.DeadlineExceeded, ""},
 		{"a caller who leaves a stream", nil, func(ctx context.Context, w *world) error {
 			ctx, cancel := context.WithCancel(ctx)
@@ -143,9 +144,10 @@ func TestSlotsAreFreedHoweverACallEnds(t *testing.T) {
 			return w.dial(w.workload(friendID)).Invoke(ctx, spend, []byte{0xff, 0xff}, &pb.SpendResponse{}, grpc.ForceCodec(raw{"proto"}))
 		}, codes.Internal, audit.OutcomeUnread},
 		{"a message that never comes", nil, func(ctx context.Context, w *world) error {
-			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			cc := w.connected(ctx)
+			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
-			s, err := w.dial(w.workload(friendID)).NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, spend)
+			s, err := cc.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, spend)
 			if err != nil {
 				return err
 			}
@@ -161,7 +163,7 @@ func TestSlotsAreFreedHoweverACallEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w, _ := limitedWorld(t, rules("max_deadline: 2s, rate_limits: [{requests: 10, per: 60s, key_fields: [order.from.account], cost_field: order.weight}], budget: {max_concurrent_calls: 1, max_concurrent_calls_per_caller: 1}", spend)+
-				"  "+trade+": {budget: {max_concurrent_calls: 1, max_concurrent_calls_per_caller: 1, max_stream_idle: 0.3s}}\n")
+				"  "+trade+": {budget: {max_concurrent_calls: 1, max_concurrent_calls_per_caller: 1, max_stream_idle: 1s}}\n")
 			if tt.setup != nil {
 				tt.setup(w)
 			}
@@ -189,7 +191,9 @@ func TestSlotsAreFreedHoweverACallEnds(t *testing.T) {
 // until does something again and again until it comes out.
 func until(t *testing.T, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !done(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatal("not after 10 s")
 		}

@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -29,6 +30,10 @@ func UnaryFallback[Req, Resp proto.Message](f func(ctx context.Context, req Req,
 		answer, err := f(ctx, q, reason)
 		if err != nil {
 			return err
+		}
+		if !answer.ProtoReflect().IsValid() {
+			// Empty, it would be taken for an answer.
+			return errors.New("interceptors: the fallback returned neither an answer nor an error")
 		}
 		into, ok := reply.(Resp)
 		if !ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -151,7 +152,7 @@ func outcomeOf(c *chain.Call) breaker.Outcome {
 	switch {
 	case r.Outcome == audit.OutcomePanicked:
 		return breaker.Ignored
-	case fails && r.Code == codes.DeadlineExceeded && r.Duration < settings.MinDeadline:
+	case fails && r.Code == codes.DeadlineExceeded && given(c) < settings.MinDeadline:
 		return breaker.Ignored
 	case fails:
 		return breaker.Failure
@@ -161,6 +162,14 @@ func outcomeOf(c *chain.Call) breaker.Outcome {
 		return breaker.Failure
 	}
 	return breaker.Success
+}
+
+// given returns how long the call could take.
+func given(c *chain.Call) time.Duration {
+	if end, ok := c.Deadline(); ok {
+		return end.Sub(c.Start)
+	}
+	return math.MaxInt64
 }
 
 // changed runs in the breaker, on the goroutine of the call that made the difference, which tells of it when it is out again, or on

@@ -75,7 +75,7 @@ func TestBreakersThatCannotBeMeant(t *testing.T) {
 	t.Parallel()
 	const provoked = " is in the hands of callers: one of them could open the circuit for all"
 	tests := []struct{ name, rule, want string }{
-		{"no such code", `failure_codes: ["INTERNAL", "UNAVAILBLE"]`, `.failure_codes[1]: no such status code: "UNAVAILBLE"; did you mean "UNAVAILABLE"?`},
+		{"no such code", `failure_codes: ["INTERNAL", "UNAVAILABEL"]`, `.failure_codes[1]: no such status code: "UNAVAILABEL"; did you mean "UNAVAILABLE"?`},
 		{"nothing like a code", `failure_codes: "SOMETHING_ELSE_ENTIRELY"`, `.failure_codes[0]: no such status code: "SOMETHING_ELSE_ENTIRELY"`},
 		{"the other spelling of cancelled", `failure_codes: "CANCELED"`, `.failure_codes[0]: no such status code: "CANCELED"; did you mean "CANCELLED"?`},
 		{"OK", `failure_codes: "OK"`, ".failure_codes[0]: OK is no failure"},

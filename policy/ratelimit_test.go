@@ -3,6 +3,7 @@ package policy_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,8 +192,8 @@ func TestRateLimitsThatCannotBeMeant(t *testing.T) {
 		{"a cost that is an enum", unary, tenAMinute + `cost_field: "channel"`, []string{`.cost_field: "channel" is neither an integer nor a google.type.Money`}},
 		{"a cost in floating point", unary, tenAMinute + `cost_field: "ratio"`, []string{`.cost_field: "ratio" is neither an integer nor a google.type.Money`}},
 		{"a cost that is another Money", unary, tenAMinute + `cost_field: "like"`, []string{`.cost_field: "like" is neither an integer nor a google.type.Money`}},
-		{"a cost that is not there", unary, tenAMinute + `cost_field: "ammount"`, []string{
-			`.cost_field: "ammount": shop.v1.Order has no field "ammount"; did you mean "amount"?`,
+		{"a cost that is not there", unary, tenAMinute + `cost_field: "amounts"`, []string{
+			`.cost_field: "amounts": shop.v1.Order has no field "amounts"; did you mean "amount"?`,
 		}},
 		{"money of any currency", unary, tenAMinute + `cost_field: "price"`, []string{
 			".currency: a limit on a google.type.Money is a sum in one currency: say which",
@@ -331,7 +332,7 @@ func TestRateLimitsHaveTheirDefaults(t *testing.T) {
 		{`key: KEY_CALLER key_fields: ["self.self.from.account", "token", "urgent", "channel", "uint32", "sfixed64"]`, []policy.LimitKey{policy.LimitByCaller}, true},
 	} {
 		l := limit(t, "requests: 10 per { seconds: 60 } "+tt.text)
-		if fmt.Sprint(l.Keys) != fmt.Sprint(tt.keys) || l.NeedsMessage() != tt.needs {
+		if !slices.Equal(l.Keys, tt.keys) || l.NeedsMessage() != tt.needs {
 			t.Errorf("%s: %+v", tt.text, l)
 		}
 	}

@@ -135,6 +135,9 @@ func depthOf(t protoreflect.MessageDescriptor, most int) int {
 	for depth := 1; ; depth++ {
 		next := make(map[protoreflect.FullName]protoreflect.MessageDescriptor)
 		for _, m := range level {
+			if m.ExtensionRanges().Len() > 0 {
+				return most // An extension can hold anything.
+			}
 			fieldTypes(m, func(inner protoreflect.MessageDescriptor) { next[inner.FullName()] = inner })
 		}
 		if len(next) == 0 || depth >= most {
@@ -149,6 +152,9 @@ func depthOf(t protoreflect.MessageDescriptor, most int) int {
 
 func holdsItems(types []protoreflect.MessageDescriptor) bool {
 	for _, t := range types {
+		if t.ExtensionRanges().Len() > 0 {
+			return true
+		}
 		for i := range t.Fields().Len() {
 			if t.Fields().Get(i).IsList() || t.Fields().Get(i).IsMap() {
 				return true
