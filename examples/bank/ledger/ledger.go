@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 
@@ -43,8 +44,8 @@ func (l *ledger) write(t *bankv1.Transfer) (entry string) {
 func (l *ledger) newest(account string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.entries) - 1; i >= 0; i-- {
-		if t := l.entries[i]; t.GetFromAccount() == account || t.GetToAccount() == account {
+	for i, t := range slices.Backward(l.entries) {
+		if t.GetFromAccount() == account || t.GetToAccount() == account {
 			return strconv.Itoa(i + 1)
 		}
 	}
