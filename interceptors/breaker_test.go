@@ -473,8 +473,8 @@ func TestFallbacksForUnaryCalls(t *testing.T) {
 		}, "stale 42", codes.OK, "", audit.OutcomeDegraded, "circuit-open"},
 		{"an error with a status", func(*pb.SpendRequest) (*pb.SpendResponse, error) {
 			return nil, status.Error(codes.FailedPrecondition, "come back tomorrow")
-		}, "", codes.FailedPrecondition, "come back tomorrow", audit.OutcomeFailed, ""},
-		{"a panic", func(*pb.SpendRequest) (*pb.SpendResponse, error) { panic("no cache") }, "", codes.Unavailable, "the callee is unavailable", audit.OutcomeFailed, ""},
+		}, "", codes.FailedPrecondition, "come back tomorrow", audit.OutcomeFailed, "circuit-open"},
+		{"a panic", func(*pb.SpendRequest) (*pb.SpendResponse, error) { panic("no cache") }, "", codes.Unavailable, "the callee is unavailable", audit.OutcomeFailed, "circuit-open"},
 		{"an invalid answer", func(*pb.SpendRequest) (*pb.SpendResponse, error) {
 			return &pb.SpendResponse{Text: strings.Repeat("x", 41)}, nil
 		}, "", codes.Internal, "the response is invalid", audit.OutcomeDenied, "invalid-response"},
@@ -761,4 +761,39 @@ func metrics(t *testing.T, reader sdkmetric.Reader) map[string]int64 {
 		}
 	}
 	return found
+}
+
+// A stream that is cut for its silence says nothing of the callee: a few silent callers would be an outage for all.
+func TestIdleStreamsDoNotOpenABreaker(t *testing.T) {
+	t.Parallel()
+	b := newBreakers(t, rules("budget: {max_stream_idle: 0.2s}, breaker: {consecutive_failures: 2}", trade))
+	c := b.to("server")
+	for range 2 {
+		s, err := c.Trade(t.Context())
+		must(t, err)
+		must(t, s.Send(&pb.TradeRequest{}))
+		_, err = s.Recv()
+		must(t, err)
+		_, err = s.Recv()
+		wantStatus(t, err, codes.ResourceExhausted, "the stream was idle for too long")
+	}
+	must(t, ordered["bidi_stream"](t.Context(), c, nil))
+}
+
+// A stream that ran for as long as it may has no other end, and says nothing bad of the callee.
+func TestStreamsThatRunTheirTimeDoNotOpenABreaker(t *testing.T) {
+	t.Parallel()
+	b := newBreakers(t, rules("max_deadline: 0.3s, breaker: {consecutive_failures: 2}", trade))
+	c := b.to("server")
+	for range 3 {
+		s, err := c.Trade(t.Context())
+		must(t, err)
+		must(t, s.Send(&pb.TradeRequest{}))
+		_, err = s.Recv()
+		must(t, err)
+		if _, err = s.Recv(); status.Code(err) != codes.DeadlineExceeded {
+			t.Fatal(err)
+		}
+	}
+	must(t, ordered["bidi_stream"](t.Context(), c, nil))
 }

@@ -198,14 +198,14 @@ func TestIdleStreamsAreCut(t *testing.T) {
 				must(t, stream.Send(&pb.TradeRequest{}))
 			}
 			_, err = stream.Recv()
-			wantStatus(t, err, codes.DeadlineExceeded, "the stream was idle for too long")
-			if reasonOf(err) != "STREAM_IDLE" || len(status.Convert(err).Details()) != 1 {
+			wantStatus(t, err, codes.ResourceExhausted, "the stream was idle for too long")
+			if reasonOf(err) != "STREAM_IDLE" || len(status.Convert(err).Details()) != 2 {
 				t.Errorf("details %v", status.Convert(err).Details())
 			}
 			if tt.handler == nil {
 				return // Its record is written when it has returned.
 			}
-			if r := w.records.one(t); r.Stage != "budget" || r.Reason != "stream-idle" || r.Outcome != audit.OutcomeDenied || r.Code != codes.DeadlineExceeded || r.Sent != 0 {
+			if r := w.records.one(t); r.Stage != "budget" || r.Reason != "stream-idle" || r.Outcome != audit.OutcomeDenied || r.Code != codes.ResourceExhausted || r.Sent != 0 {
 				t.Errorf("record %+v", r)
 			}
 		})
@@ -220,7 +220,7 @@ func TestAStreamThatIsOpenedAndNoMore(t *testing.T) {
 	stream, err := cc.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, watch)
 	must(t, err)
 	err = stream.RecvMsg(&pb.WatchResponse{})
-	wantStatus(t, err, codes.DeadlineExceeded, "the stream was idle for too long")
+	wantStatus(t, err, codes.ResourceExhausted, "the stream was idle for too long")
 	if r := w.records.one(t); r.Stage != "budget" || r.Reason != "stream-idle" || r.Received != 0 {
 		t.Errorf("record %+v", r)
 	}

@@ -109,8 +109,9 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 	}
 	request, response := wireLimits(c.policy)
 	stages := []chain.Stage{
-		c.record, ruleStage{policy: c.policy}, c.breakersOf(callee), deadlineStage{}, newClientSize(c.policy),
+		c.record, ruleStage{policy: c.policy}, deadlineStage{}, newClientSize(c.policy),
 		validateStage{rules: c.rules, checkReceived: true, received: calleesFault, checkSent: c.cfg.validateRequests, sent: theirFault},
+		c.breakersOf(callee), // after validation: a message that is refused does not show that the callee is well
 	}
 	if c.cfg.faults != nil {
 		stages = append(stages, &faultStage{c.cfg.faults})

@@ -19,14 +19,14 @@
 //	concurrency  calls in flight                                        ResourceExhausted
 //	deadline     max_deadline, and the end of the caller's SVID         DeadlineExceeded, Unauthenticated
 //	size         max_request_bytes, max_response_bytes, each message    ResourceExhausted
-//	budget       nesting and lists, each message; what a stream uses    InvalidArgument, ResourceExhausted, DeadlineExceeded
+//	budget       nesting and lists, each message; what a stream uses    InvalidArgument, ResourceExhausted
 //	validate     protovalidate rules, each message                      InvalidArgument
 //	limits       rate_limits that look into messages, or count them     ResourceExhausted, InvalidArgument
 //	fault        only if the program injects faults                     what it says
 //
 // and on a client
 //
-//	record, rule, breaker (Unavailable, or the fallback), deadline, size, validate, fault
+//	record, rule, deadline, size, validate, breaker (Unavailable, or the fallback), fault
 //
 // A panic anywhere below the record stage ends its call with Internal; on a client it goes on to the program that made the call.
 // What goes over the wire is generic. A refusal carries a google.rpc.ErrorInfo, for a limit a google.rpc.QuotaFailure and

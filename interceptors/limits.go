@@ -67,7 +67,7 @@ func newLimits(p *policy.Policy, cfg serverConfig, e events) (*limits, error) {
 	if l.metrics, err = newLimitMetrics(meter); err != nil {
 		return nil, err
 	}
-	counters := make(map[string]*limit)
+	counters, wrong := make(map[string]*limit), make(map[string]bool)
 	var errs []error
 	for r := range p.Rules() {
 		if len(r.RateLimits()) == 0 {
@@ -77,7 +77,10 @@ func newLimits(p *policy.Policy, cfg serverConfig, e events) (*limits, error) {
 		for _, rl := range r.RateLimits() {
 			one, err := l.counter(counters, rl, cfg)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", rl.At, err))
+				if !wrong[rl.Name] { // A service's limit is wrong once, not once a method.
+					errs = append(errs, fmt.Errorf("%s: %w", rl.At, err))
+				}
+				wrong[rl.Name] = true
 				continue
 			}
 			plan.add(one, r)

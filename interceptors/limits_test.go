@@ -1085,3 +1085,29 @@ func listen(t *testing.T, srv *grpc.Server) func(context.Context, string) (net.C
 		return (&net.Dialer{}).DialContext(ctx, "tcp", listener.Addr().String())
 	}
 }
+
+// What is given back is given back to the key that it was taken of, whatever the key function says the second time.
+func TestAKeyFunctionThatChangesItsMind(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	keys := []string{"k", "other", "k", "k"}
+	w, _ := limitedWorld(t, rules("rate_limits: [{requests: 1, per: 3600s, key_function: f}, {requests: 1, per: 3600s, key_fields: [order.text]}]", spend),
+		interceptors.WithKeyFunction("f", func(context.Context, *identity.Caller, string, proto.Message) (string, error) {
+			return keys[n.Add(1)-1], nil
+		}))
+	c := w.spender(friendID)
+	must(t, ordered["unary"](t.Context(), c, &pb.Order{Text: "x"}))
+	for _, text := range []string{"x", "y"} {
+		if code := status.Code(ordered["unary"](t.Context(), c, &pb.Order{Text: text})); code != codes.ResourceExhausted {
+			t.Errorf("%s: %v", text, code)
+		}
+	}
+}
+
+func TestWhatIsWrongWithAServicesLimitIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	_, _, err := tryLimitedWorld(t, "services:\n  guardtest.v1.EchoService: {rate_limits: [{requests: 1, per: 1s, scope: SCOPE_SHARED}]}\n")
+	if err == nil || strings.Count(err.Error(), "SCOPE_SHARED needs a store") != 1 {
+		t.Errorf("got %v", err)
+	}
+}

@@ -42,5 +42,5 @@ var (
 	errCallerBusy      = refusal(codes.ResourceExhausted, "too many calls in flight", "TOO_MANY_CALLS", "caller-busy", quota("caller", "calls in flight"))
 	errStreamMessages  = refusal(codes.ResourceExhausted, "too many messages on one stream", "STREAM_TOO_LONG", "stream-messages", quota("stream", "messages"))
 	errStreamBytes     = refusal(codes.ResourceExhausted, "too many bytes on one stream", "STREAM_TOO_LONG", "stream-bytes", quota("stream", "bytes"))
-	errIdle            = refusal(codes.DeadlineExceeded, "the stream was idle for too long", "STREAM_IDLE", "stream-idle")
+	errIdle            = refusal(codes.ResourceExhausted, "the stream was idle for too long", "STREAM_IDLE", "stream-idle", quota("stream", "idle time"))
 )

@@ -152,7 +152,7 @@ func outcomeOf(c *chain.Call) breaker.Outcome {
 	switch {
 	case r.Outcome == audit.OutcomePanicked:
 		return breaker.Ignored
-	case fails && r.Code == codes.DeadlineExceeded && given(c) < settings.MinDeadline:
+	case fails && r.Code == codes.DeadlineExceeded && (given(c) < settings.MinDeadline || ranItsTime(c)):
 		return breaker.Ignored
 	case fails:
 		return breaker.Failure
@@ -162,6 +162,11 @@ func outcomeOf(c *chain.Call) breaker.Outcome {
 		return breaker.Failure
 	}
 	return breaker.Success
+}
+
+// ranItsTime reports whether a stream that worked had all the time that it could have: that is how a stream ends which has no other end.
+func ranItsTime(c *chain.Call) bool {
+	return c.Kind != chain.KindUnary && c.Received() > 0 && c.Result.Duration >= given(c)-given(c)/10
 }
 
 // given returns how long the call could take.

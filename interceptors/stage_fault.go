@@ -23,8 +23,18 @@ func (s *faultStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
 	if !hit {
 		return nil
 	}
+	if c.Caller != nil && !c.Rule.ClientStreams() && f.AfterMessages == 0 {
+		// Behind all controls is behind those that look into the request.
+		c.Keep(s, &f)
+		return nil
+	}
+	return s.happen(ctx, c, f)
+}
+
+// happen waits for the delay, and ends the call or has it end later.
+func (s *faultStage) happen(ctx context.Context, c *chain.Call, f fault.Fault) *chain.Refusal {
 	if err := f.Wait(ctx); err != nil {
-		return nil // The call has ended by itself.
+		return nil // The call has ended by itself, and its handler does not run.
 	}
 	switch {
 	case f.Code == codes.OK:
@@ -36,7 +46,10 @@ func (s *faultStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
 	return nil
 }
 
-func (s *faultStage) Receive(_ context.Context, c *chain.Call, _ any) *chain.Refusal {
+func (s *faultStage) Receive(ctx context.Context, c *chain.Call, _ any) *chain.Refusal {
+	if f, atRequest := c.Kept(s).(*fault.Fault); atRequest && c.Received() == 1 {
+		return s.happen(ctx, c, *f)
+	}
 	// The message at hand is counted already.
 	return s.drop(c, c.Received()+c.Sent()-1)
 }
@@ -53,5 +66,5 @@ func (s *faultStage) drop(c *chain.Call, passed uint64) *chain.Refusal {
 }
 
 func injected(f fault.Fault) *chain.Refusal {
-	return chain.Refuse(f.Code, "injected fault", "injected-fault")
+	return chain.Refuse(f.Code, "injected fault", "injected-fault").AsFailure()
 }

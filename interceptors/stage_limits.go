@@ -3,6 +3,7 @@ package interceptors
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -111,48 +112,83 @@ func (l *limits) take(ctx context.Context, c *chain.Call, all []*limit, m proto.
 		}
 		demands, asked = append(demands, ratelimit.Demand{Limit: one.shared, Key: key, Cost: cost}), append(asked, one)
 	}
-	if r := l.takeLocal(ctx, c, locals, m, now); r != nil || len(demands) == 0 {
+	var held held
+	if r := held.take(ctx, l, c, locals, m, now); r != nil || len(demands) == 0 {
 		return r
 	}
 	if r := l.takeShared(ctx, c, asked, demands, m, now); r != nil {
-		l.giveBack(ctx, c, locals, m, now)
+		held.giveBack(now)
 		return r
 	}
 	return nil
+}
+
+// held is what a call has taken of limits in this process, in case another limit refuses it.
+type held struct {
+	n    int
+	all  [maxLimits]taken
+	room [256]byte
+	used int
+}
+
+// maxLimits is how many limits a rule can have, by the schema.
+const maxLimits = 16
+
+// taken is what was taken of one limit. The key is a part of held's room, or long where it did not fit; a slice of the room here would
+// make the compiler give each call's held to the heap.
+type taken struct {
+	from     *ratelimit.Limiter
+	cost     uint64
+	start, n int
+	long     ratelimit.Key
 }
 
 // takeLocal takes from limits that are kept in this process, or that are to be for now.
 func (l *limits) takeLocal(ctx context.Context, c *chain.Call, all []*limit, m proto.Message, now time.Time) *chain.Refusal {
-	for i, one := range all {
+	var held held
+	return held.take(ctx, l, c, all, m, now)
+}
+
+// take takes from all limits, or gives back what it took.
+func (h *held) take(ctx context.Context, l *limits, c *chain.Call, all []*limit, m proto.Message, now time.Time) *chain.Refusal {
+	for _, one := range all {
 		cost, applies, r := one.cost(m)
-		if r == nil && applies {
-			var room [192]byte
-			var key ratelimit.Key
-			if key, r = one.key(ctx, room[:0], c, m); r == nil {
-				if result := one.local.Take(now, key, cost); !result.Allowed {
-					r = l.refuse(ctx, one, result)
-				}
+		if r == nil && !applies {
+			continue
+		}
+		var key ratelimit.Key
+		if r == nil {
+			key, r = one.key(ctx, h.room[h.used:h.used], c, m)
+		}
+		if r == nil {
+			if result := one.local.Take(now, key, cost); !result.Allowed {
+				r = l.refuse(ctx, one, result)
 			}
 		}
 		if r != nil {
-			l.giveBack(ctx, c, all[:i], m, now)
+			h.giveBack(now)
 			return r
 		}
+		t := taken{from: one.local, cost: cost, start: h.used, n: len(key)}
+		if h.used+len(key) > len(h.room) {
+			t.long = append(ratelimit.Key(nil), key...)
+		} else {
+			h.used += len(key)
+		}
+		h.all[h.n] = t
+		h.n++
 	}
 	return nil
 }
 
-// giveBack returns what was taken for a call that another limit refused.
-func (l *limits) giveBack(ctx context.Context, c *chain.Call, taken []*limit, m proto.Message, now time.Time) {
-	for _, one := range taken {
-		cost, applies, r := one.cost(m)
-		if r != nil || !applies {
-			continue
+func (h *held) giveBack(now time.Time) {
+	for i := range h.n {
+		t := &h.all[i]
+		key := t.long
+		if key == nil {
+			key = h.room[t.start : t.start+t.n]
 		}
-		var room [192]byte
-		if key, r := one.key(ctx, room[:0], c, m); r == nil {
-			one.local.Return(now, key, cost)
-		}
+		t.from.Return(now, key, t.cost)
 	}
 }
 
@@ -214,7 +250,7 @@ func (one *limit) key(ctx context.Context, room []byte, c *chain.Call, m proto.M
 		case policy.LimitByTrustDomain:
 			key = key.Text(c.Caller.TrustDomain().Name())
 		case policy.LimitByAddress:
-			key = key.Text(host(c.Caller.Address()))
+			key = appendHost(key, c.Caller.Address())
 		}
 	}
 	for i := range one.KeyFields {
@@ -233,12 +269,20 @@ func (one *limit) key(ctx context.Context, room []byte, c *chain.Call, m proto.M
 	return key, nil
 }
 
-// host takes the port from an address.
-func host(address string) string {
-	if i := strings.LastIndexByte(address, ':'); i >= 0 {
-		return address[:i]
+// appendHost appends an address without its port. Of an IPv6 address it is the first 64 bits: whoever has one has all that share them.
+func appendHost(key ratelimit.Key, address string) ratelimit.Key {
+	if !strings.Contains(address, ":") {
+		return key.Text(address) // a socket that is no network's
 	}
-	return address
+	host, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return key.Text(address)
+	}
+	bytes := host.Addr().As16()
+	if host.Addr().Unmap().Is4() {
+		return key.Bytes(bytes[:])
+	}
+	return key.Bytes(bytes[:8])
 }
 
 func unreadable(one *limit) *chain.Refusal {

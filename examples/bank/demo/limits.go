@@ -79,7 +79,7 @@ func (d *day) statements(ctx context.Context) error {
 
 // silence opens a batch and says nothing.
 func (d *day) silence(ctx context.Context) error {
-	a := attempt{who: "teller", to: "payment", method: batch, what: "opens a batch and says nothing", want: "DeadlineExceeded", why: "stream-idle"}
+	a := attempt{who: "teller", to: "payment", method: batch, what: "opens a batch and says nothing", want: "ResourceExhausted", why: "stream-idle"}
 	cc, err := d.connect(ctx, &a)
 	if err != nil {
 		return err

@@ -243,6 +243,17 @@ func (c *Call) refused() *refused {
 	return nil
 }
 
+// over returns what a call has ended with whose handler has not begun; nil while it goes on.
+func (c *Call) over() error {
+	if c.Context.Err() == nil {
+		return nil
+	}
+	if r := c.refused(); r != nil {
+		return r.err
+	}
+	return status.FromContextError(c.Err()).Err()
+}
+
 // A call is open until an interceptor takes it or until it ends before one did. Whichever comes first writes its record.
 const (
 	stateOpen = iota
@@ -308,6 +319,9 @@ func (c *Call) conclude(err error, p *panicked) error {
 	case r != nil:
 		res.Outcome, res.Code = audit.OutcomeDenied, r.status.Code()
 		res.Stage, res.Reason, res.Detail = r.stage, r.reason, r.detail
+		if r.failure {
+			res.Outcome = audit.OutcomeFailed
+		}
 		return r.err
 	case err == nil:
 		res.Outcome, res.Code = audit.OutcomeOK, codes.OK
@@ -322,6 +336,9 @@ func (c *Call) conclude(err error, p *panicked) error {
 			return errPanicked
 		}
 		res.Outcome, res.Detail, res.Code = audit.OutcomeFailed, detail, status.Code(wire)
+		if i := c.Instead; i != nil {
+			res.Stage, res.Reason = i.Stage, i.Reason
+		}
 		return wire
 	}
 }

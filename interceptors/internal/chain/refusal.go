@@ -13,6 +13,15 @@ type Refusal struct {
 	detail string
 	err    error
 	status *status.Status
+	// failure says that the call counts as one that failed, and not as one that was denied.
+	failure bool
+}
+
+// AsFailure has r end its call as a failure, as if the handler or the callee had failed.
+func (r *Refusal) AsFailure() *Refusal {
+	failed := *r
+	failed.failure = true
+	return &failed
 }
 
 // Refuse makes a refusal. The message goes over the wire, so it says little; reason, a word or two, goes into records.

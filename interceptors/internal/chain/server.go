@@ -166,7 +166,10 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		if r := s.stages.runReceive(ctx, c, req); r != nil {
 			return r.err
 		}
-		var err error
+		err := c.over()
+		if err != nil {
+			return err
+		}
 		if resp, err = handler(ctx, req); err != nil {
 			return err
 		}
@@ -194,6 +197,9 @@ func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return s.run(ctx, c, func() error {
 		if r := s.stages.runBegin(ctx, c); r != nil {
 			return r.err
+		}
+		if err := c.over(); err != nil {
+			return err
 		}
 		return handler(srv, &serverStream{ServerStream: ss, ctx: ctx, call: c, stages: &s.stages})
 	})

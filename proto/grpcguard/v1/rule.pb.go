@@ -90,7 +90,7 @@ const (
 	RateLimit_KEY_TRUST_DOMAIN RateLimit_Key = 3
 	// By the end user of the access token. Not enforced yet: refused when set.
 	RateLimit_KEY_END_USER RateLimit_Key = 4
-	// By the caller's network address, without the port.
+	// By the caller's network address, without the port; of an IPv6 address, by its first 64 bits.
 	RateLimit_KEY_ADDRESS RateLimit_Key = 5
 )
 
@@ -757,8 +757,8 @@ type Breaker struct {
 	// INTERNAL, UNKNOWN, DATA_LOSS. Codes that a caller can provoke, such as INVALID_ARGUMENT, are refused: one caller could open
 	// the circuit for all. CANCELLED and RESOURCE_EXHAUSTED count neither as failures nor as successes.
 	FailureCodes []string `protobuf:"bytes,8,rep,name=failure_codes,json=failureCodes,proto3" json:"failure_codes,omitempty"`
-	// True does without a breaker.
-	Disabled bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// True does without a breaker; false brings back one that a more general rule does without.
+	Disabled *bool `protobuf:"varint,9,opt,name=disabled,proto3,oneof" json:"disabled,omitempty"`
 	// DEADLINE_EXCEEDED counts as a failure only if the call had at least so long: a deadline shorter than that is the choice of
 	// whoever set it, and says nothing of the callee. Default: 100 ms.
 	MinDeadline   *durationpb.Duration `protobuf:"bytes,10,opt,name=min_deadline,json=minDeadline,proto3" json:"min_deadline,omitempty"`
@@ -853,8 +853,8 @@ func (x *Breaker) GetFailureCodes() []string {
 }
 
 func (x *Breaker) GetDisabled() bool {
-	if x != nil {
-		return x.Disabled
+	if x != nil && x.Disabled != nil {
+		return *x.Disabled
 	}
 	return false
 }
@@ -1517,7 +1517,7 @@ const file_grpcguard_v1_rule_proto_rawDesc = "" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSCOPE_PROCESS\x10\x01\x12\x10\n" +
 	"\fSCOPE_SHARED\x10\x02B\x06\n" +
-	"\x04cost\"\xb5\x04\n" +
+	"\x04cost\"\xc7\x04\n" +
 	"\aBreaker\x121\n" +
 	"\x14consecutive_failures\x18\x01 \x01(\rR\x13consecutiveFailures\x12<\n" +
 	"\rfailure_ratio\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\ffailureRatio\x12\x1b\n" +
@@ -1526,10 +1526,11 @@ const file_grpcguard_v1_rule_proto_rawDesc = "" +
 	"\bopen_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\aopenFor\x12(\n" +
 	"\x10half_open_probes\x18\x06 \x01(\rR\x0ehalfOpenProbes\x12@\n" +
 	"\tslow_call\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\bslowCall\x12<\n" +
-	"\rfailure_codes\x18\b \x03(\tB\x17\xbaH\x14\x92\x01\x11\x18\x01\"\rr\v2\t^[A-Z_]+$R\ffailureCodes\x12\x1a\n" +
-	"\bdisabled\x18\t \x01(\bR\bdisabled\x12F\n" +
+	"\rfailure_codes\x18\b \x03(\tB\x17\xbaH\x14\x92\x01\x11\x18\x01\"\rr\v2\t^[A-Z_]+$R\ffailureCodes\x12\x1f\n" +
+	"\bdisabled\x18\t \x01(\bH\x00R\bdisabled\x88\x01\x01\x12F\n" +
 	"\fmin_deadline\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\vminDeadline\"\x91\x02\n" +
+	" \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\vminDeadlineB\v\n" +
+	"\t_disabled\"\x91\x02\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06scopes\x18\x01 \x03(\tR\x06scopes\x12\x1a\n" +
 	"\baudience\x18\x02 \x01(\tR\baudience\x12<\n" +
@@ -1660,6 +1661,7 @@ func file_grpcguard_v1_rule_proto_init() {
 		(*RateLimit_Permits)(nil),
 		(*RateLimit_CostField)(nil),
 	}
+	file_grpcguard_v1_rule_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
