@@ -219,7 +219,7 @@ func TestWhichCodesOpenABreaker(t *testing.T) {
 		opens   map[codes.Code]bool
 	}{
 		"by default":  {"consecutive_failures: 1, min_deadline: 0s", defaults},
-		"as declared": {"consecutive_failures: 1, failure_codes: [ABORTED, UNIMPLEMENTED]", map[codes.Code]bool{codes.Aborted: true, codes.Unimplemented: true}},
+		"as declared": {"consecutive_failures: 1, failure_codes: [UNIMPLEMENTED, INTERNAL]", map[codes.Code]bool{codes.Unimplemented: true, codes.Internal: true}},
 	} {
 		for _, kind := range []string{"unary", "server_stream", "bidi_stream"} {
 			t.Run(name+", "+kind, func(t *testing.T) {
@@ -796,4 +796,34 @@ func TestStreamsThatRunTheirTimeDoNotOpenABreaker(t *testing.T) {
 		}
 	}
 	must(t, ordered["bidi_stream"](t.Context(), c, nil))
+}
+
+// What a caller passes on and gRPC cannot send never reaches the callee, and says nothing of it: one caller could open the circuit for
+// all.
+func TestRequestsThatCannotBeSentDoNotOpenABreaker(t *testing.T) {
+	t.Parallel()
+	for name, send := range map[string]func(context.Context, pb.LimitServiceClient) error{
+		"text that is not UTF-8": func(ctx context.Context, c pb.LimitServiceClient) error {
+			return ordered["unary"](ctx, c, &pb.Order{Text: "\xff"})
+		},
+		"metadata with a line break": func(ctx context.Context, c pb.LimitServiceClient) error {
+			return ordered["unary"](metadata.AppendToOutgoingContext(ctx, "x-note", "a\nb"), c, nil)
+		},
+		"more metadata than the server takes": func(ctx context.Context, c pb.LimitServiceClient) error {
+			return ordered["unary"](metadata.AppendToOutgoingContext(ctx, "x-note", strings.Repeat("x", 70<<10)), c, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBreakers(t, rules("breaker: {consecutive_failures: 2}", spend))
+			c := b.to("server")
+			must(t, ordered["unary"](t.Context(), c, nil))
+			for range 4 {
+				if code := status.Code(send(t.Context(), c)); code != codes.Internal {
+					t.Fatalf("got %v", code)
+				}
+			}
+			must(t, ordered["unary"](t.Context(), c, nil))
+		})
+	}
 }

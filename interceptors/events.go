@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -30,7 +31,13 @@ func (e events) tell(ctx context.Context, at time.Time, name audit.EventName, su
 	if sc := span.SpanContext(); sc.IsValid() {
 		event.TraceID, event.SpanID = sc.TraceID().String(), sc.SpanID().String()
 	}
-	if err := sink.WriteEvent(ctx, event); err != nil {
+	defer func() {
+		if p := recover(); p != nil {
+			e.onError(fmt.Errorf("interceptors: the sink panicked: %v", p))
+		}
+	}()
+	// The call that it came to light in may be over, which is often why.
+	if err := sink.WriteEvent(context.WithoutCancel(ctx), event); err != nil {
 		e.onError(err)
 	}
 }

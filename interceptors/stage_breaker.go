@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,9 +89,11 @@ func (s *breakerStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal 
 		return nil
 	}
 	ticket, err := b.Allow()
-	s.tell(ctx, b)
 	if err == nil {
 		c.Keep(s, &ticket)
+	}
+	s.tell(ctx, b)
+	if err == nil {
 		return nil
 	}
 	refusal := open(err)
@@ -150,7 +153,7 @@ func outcomeOf(c *chain.Call) breaker.Outcome {
 	settings, r := c.Rule.Breaker(), &c.Result
 	fails := settings.Fails(uint32(r.Code))
 	switch {
-	case r.Outcome == audit.OutcomePanicked:
+	case r.Outcome == audit.OutcomePanicked, r.Code == codes.Internal && madeHere(r.Detail):
 		return breaker.Ignored
 	case fails && r.Code == codes.DeadlineExceeded && (given(c) < settings.MinDeadline || ranItsTime(c)):
 		return breaker.Ignored
@@ -162,6 +165,18 @@ func outcomeOf(c *chain.Call) breaker.Outcome {
 		return breaker.Failure
 	}
 	return breaker.Success
+}
+
+// madeHere reports whether an error with the code Internal is gRPC's own, of a request that it could not send: text that is not UTF-8, or
+// metadata that is not allowed or too large. Those come from whoever this program calls for, and the callee never saw them. A callee
+// that says the same words spares itself, and nobody else.
+func madeHere(detail string) bool {
+	for _, words := range []string{"grpc: error while marshaling", "header key ", "header list size to send violates"} {
+		if strings.Contains(detail, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // ranItsTime reports whether a stream that worked had all the time that it could have: that is how a stream ends which has no other end.

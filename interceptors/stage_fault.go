@@ -15,6 +15,9 @@ type faultStage struct{ injector *fault.Injector }
 func (*faultStage) Name() string { return "fault" }
 
 func (s *faultStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
+	if c.Instead != nil {
+		return nil // No callee is asked that could fail.
+	}
 	who := c.Callee
 	if c.Caller != nil {
 		who = c.Caller.ID().String()

@@ -35,7 +35,11 @@ func (s limitStage) Admit(c *chain.Call) *chain.Refusal {
 
 func (s limitStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
 	if plan := s.limits.rules[c.Rule]; plan != nil && len(plan.begin) > 0 {
-		return s.limits.take(ctx, c, plan.begin, nil, c.Start)
+		r := s.limits.take(ctx, c, plan.begin, nil, time.Now())
+		if r != nil {
+			s.limits.giveBack(ctx, c, plan.admit)
+		}
+		return r
 	}
 	return nil
 }
@@ -60,11 +64,9 @@ func (s messageLimitStage) Receive(ctx context.Context, c *chain.Call, msg any) 
 			return r
 		}
 	}
-	now := c.Start
-	if c.Rule.ClientStreams() {
-		now = time.Now()
-	}
-	return s.limits.take(ctx, c, plan.messages, m, now)
+	// The call may have been opened long ago. To count its message as of then would let calls that were opened early and sent late
+	// through all at once.
+	return s.limits.take(ctx, c, plan.messages, m, time.Now())
 }
 
 // check refuses an amount in a currency that no limit is for: it would move money past all of them.
@@ -192,6 +194,16 @@ func (h *held) giveBack(now time.Time) {
 	}
 }
 
+// giveBack returns what Admit took, for a call that goes no further. Keys without a message are the same each time.
+func (l *limits) giveBack(ctx context.Context, c *chain.Call, all []*limit) {
+	for _, one := range all {
+		var room [192]byte
+		if key, r := one.key(ctx, room[:0], c, nil); r == nil {
+			one.local.Return(c.Start, key, one.Cost)
+		}
+	}
+}
+
 // takeShared asks the store, once for all demands. Where it does not answer, each limit does what it says for that case.
 func (l *limits) takeShared(ctx context.Context, c *chain.Call, asked []*limit, demands []ratelimit.Demand, m proto.Message, now time.Time) *chain.Refusal {
 	timeout := asked[0].StoreTimeout
@@ -233,9 +245,19 @@ func (l *limits) refuse(ctx context.Context, one *limit, result ratelimit.Result
 func limitRefusal(one *limit, reason, detail string, retry time.Duration) *chain.Refusal {
 	details := []protoadapt.MessageV1{errorInfo("RATE_LIMITED"), quota(one.subject, "rate limit")}
 	if retry > 0 {
-		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(roundUp(retry))})
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(one.retryDelay(retry))})
 	}
 	return chain.RefuseWith(codes.ResourceExhausted, "too many requests", reason, detail, details...)
+}
+
+// retryDelay is what a caller is told to wait. Where the limit is an account's and not the caller's own, the exact time would tell how much
+// others have used of it: it is rounded up to a sixteenth of the period.
+func (one *limit) retryDelay(d time.Duration) time.Duration {
+	if !one.NeedsMessage() || slices.Contains(one.Keys, policy.LimitByCaller) {
+		return roundUp(d)
+	}
+	step := max(one.Per/16, time.Second)
+	return (d + step - 1) / step * step
 }
 
 // key appends to room what the call is counted by.

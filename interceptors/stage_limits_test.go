@@ -261,7 +261,12 @@ func TestMessagesEitherWayKeepAStreamAlive(t *testing.T) {
 // limitedPolicyOfStream says rule of Trade alone.
 func limitedPolicyOfStream(tb testing.TB, rule string) *policy.Policy {
 	tb.Helper()
-	file, err := policy.ParseFile("policy.yaml", []byte("names: {friend: {spiffe_ids: [\"spiffe://example.org/friend\"]}}\nmethods:\n  "+limitedStream+": {"+rule+"}\n"))
+	return limitedPolicyOf(tb, limitedStream, rule)
+}
+
+func limitedPolicyOf(tb testing.TB, method, rule string) *policy.Policy {
+	tb.Helper()
+	file, err := policy.ParseFile("policy.yaml", []byte("names: {friend: {spiffe_ids: [\"spiffe://example.org/friend\"]}}\nmethods:\n  "+method+": {"+rule+"}\n"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -386,7 +391,7 @@ func TestMoneyInPermits(t *testing.T) {
 func TestMessagesOfAnotherTypeAreNotCounted(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"key_fields: [order.from.account]", "cost_field: order.amount", "cost_field: order.amount, currency: EUR, currency_field: order.currency"} {
-		p := limitedPolicy(t, "rate_limits: [{requests: 5, per: 1s, per_message: true, "+limit+", key: [KEY_METHOD]}]")
+		p := limitedPolicyOf(t, limitedMethod, "rate_limits: [{requests: 5, per: 1s, "+limit+", key: [KEY_METHOD]}]")
 		l, _ := limitsOf(t, p, nil)
 		c := &chain.Call{Context: t.Context(), Method: limitedMethod, Rule: p.Rule(limitedMethod), Start: time.Now()}
 		for _, m := range []any{&pb.ClosedRequest{}, &pb.TradeRequest{Order: &pb.Order{}}, "text", proto.Message(nil)} {

@@ -36,7 +36,7 @@ var defaultFailures = []string{"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "
 // provoked are the codes that a caller can have whenever it wants.
 var provoked = map[string]bool{
 	"CANCELLED": true, "INVALID_ARGUMENT": true, "NOT_FOUND": true, "ALREADY_EXISTS": true, "PERMISSION_DENIED": true,
-	"UNAUTHENTICATED": true, "RESOURCE_EXHAUSTED": true, "FAILED_PRECONDITION": true, "OUT_OF_RANGE": true,
+	"UNAUTHENTICATED": true, "RESOURCE_EXHAUSTED": true, "FAILED_PRECONDITION": true, "ABORTED": true, "OUT_OF_RANGE": true,
 }
 
 func newBreaker(b *grpcguardv1.Breaker) *Breaker {

@@ -59,14 +59,14 @@ func TestBreakersHaveTheirDefaults(t *testing.T) {
 
 func TestBreakersAreMergedFieldByField(t *testing.T) {
 	t.Parallel()
-	b := breaker(t, "services:\n  shop.v1.Shop: {breaker: {open_for: 2s, half_open_probes: 7}}\nmethods:\n  /shop.v1.Shop/Buy: {breaker: {consecutive_failures: 9, failure_codes: [ABORTED]}}\n",
+	b := breaker(t, "services:\n  shop.v1.Shop: {breaker: {open_for: 2s, half_open_probes: 7}}\nmethods:\n  /shop.v1.Shop/Buy: {breaker: {consecutive_failures: 9, failure_codes: [UNIMPLEMENTED]}}\n",
 		`consecutive_failures: 3 open_for { seconds: 1 } failure_codes: ["INTERNAL", "UNAVAILABLE"] slow_call { seconds: 4 }`,
 		`half_open_probes: 8 failure_ratio: 0.5 min_calls: 10 window { seconds: 5 } min_deadline {}`)
 	if b.ConsecutiveFailures != 9 || b.OpenFor != 2*time.Second || b.HalfOpenProbes != 8 || b.FailureRatio != 0.5 || b.MinCalls != 10 || b.Window != 5*time.Second ||
 		b.SlowCall != 4*time.Second || b.MinDeadline != 0 {
 		t.Errorf("%+v", b)
 	}
-	if got := failures(b); !equal(got, []codes.Code{codes.Aborted}) {
+	if got := failures(b); !equal(got, []codes.Code{codes.Unimplemented}) {
 		t.Errorf("failures are %v: a later list replaces an earlier one", got)
 	}
 }
@@ -90,7 +90,7 @@ func TestBreakersThatCannotBeMeant(t *testing.T) {
 		{"FAILED_PRECONDITION", `failure_codes: "FAILED_PRECONDITION"`, ".failure_codes[0]: FAILED_PRECONDITION" + provoked},
 		{"OUT_OF_RANGE", `failure_codes: "OUT_OF_RANGE"`, ".failure_codes[0]: OUT_OF_RANGE" + provoked},
 		{"UNIMPLEMENTED", `failure_codes: "UNIMPLEMENTED"`, ""},
-		{"ABORTED", `failure_codes: "ABORTED"`, ""},
+		{"ABORTED", `failure_codes: "ABORTED"`, ".failure_codes[0]: ABORTED" + provoked},
 		{"min_calls alone", "min_calls: 3", ": min_calls and window do nothing without failure_ratio"},
 		{"a window alone", "window { seconds: 3 }", ": min_calls and window do nothing without failure_ratio"},
 		{"a ratio of more than all", "failure_ratio: 1.1", ".failure_ratio: must be greater than or equal to 0 and less than or equal to 1"},

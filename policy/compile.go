@@ -40,6 +40,7 @@ func Compile(file *File, descs ...protoreflect.FileDescriptor) (*Policy, error) 
 		names:    make(map[string][]binding),
 		shared:   make(map[string]*access),
 		seen:     make(map[protoreflect.FullName]bool),
+		kinds:    make(map[string]protoreflect.FieldDescriptor),
 	}
 	c.collect(descs)
 	c.bindNames()
@@ -67,6 +68,7 @@ type compiler struct {
 	denied   []string // the deny list in canonical form
 	shared   map[string]*access
 	seen     map[protoreflect.FullName]bool
+	kinds    map[string]protoreflect.FieldDescriptor // of key fields, by limit and path
 }
 
 // binding is one SPIFFE ID or pattern that a name stands for.

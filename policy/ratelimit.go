@@ -108,6 +108,9 @@ func (c *compiler) limits(d protoreflect.MethodDescriptor, m merged) []*RateLimi
 		c.limitKeys(one, l, d, at)
 		c.limitCost(one, l, d, at)
 		c.limitNumbers(one, l, at)
+		if m.limits.ofMethod && one.PerMessage && !d.IsStreamingClient() {
+			c.found.addf(at("per_message"), "does nothing: the caller sends one message")
+		}
 		if one.NeedsMessage() && d.IsStreamingClient() && !one.PerMessage {
 			c.found.addf(at(), "%s opens with no message, so a limit that looks into messages needs per_message: true", fullMethod(d))
 		}
@@ -136,6 +139,13 @@ func (c *compiler) limitKeys(one *RateLimit, l *grpcguardv1.RateLimit, d protore
 		case protoreflect.FloatKind, protoreflect.DoubleKind:
 			c.found.addf(at("key_fields", i), "%q is a floating-point number, which is no key", text)
 		default:
+			// One account would have two budgets, one as text and one as a number.
+			name := one.Name + " " + text
+			if first := c.kinds[name]; first != nil && first.Kind() != p.Field().Kind() {
+				c.found.addf(at("key_fields", i), "%s is a %s, and %s a %s: one limit needs one kind of key", p.Field().FullName(), p.Field().Kind(), first.FullName(), first.Kind())
+			} else {
+				c.kinds[name] = p.Field()
+			}
 		}
 		one.KeyFields = append(one.KeyFields, p)
 	}

@@ -336,9 +336,9 @@ func TestRateLimitsHaveTheirDefaults(t *testing.T) {
 			t.Errorf("%s: %+v", tt.text, l)
 		}
 	}
-	l = limit(t, `requests: 10 per { seconds: 60 } burst: 20 permits: 3 per_message: true on_store_failure: STORE_FAILURE_LOCAL
+	l = limit(t, `requests: 10 per { seconds: 60 } burst: 20 permits: 3 on_store_failure: STORE_FAILURE_LOCAL
 		store_timeout { seconds: 2 } scope: SCOPE_SHARED lease: 4 key_function: "tenant"`)
-	if l.Burst != 20 || l.Cost != 3 || !l.PerMessage || !l.LocalOnFailure || l.StoreTimeout != 2*time.Second || !l.Shared || l.Lease != 4 || l.KeyFunction != "tenant" {
+	if l.Burst != 20 || l.Cost != 3 || !l.LocalOnFailure || l.StoreTimeout != 2*time.Second || !l.Shared || l.Lease != 4 || l.KeyFunction != "tenant" {
 		t.Errorf("%+v", l)
 	}
 }
@@ -450,7 +450,7 @@ func TestControlsAreInTheHash(t *testing.T) {
 	seen := make(map[string]string)
 	for _, rule := range []string{
 		"", "rate_limits { requests: 1 per { seconds: 1 } }", "rate_limits { requests: 2 per { seconds: 1 } }", "rate_limits { requests: 1 per { seconds: 2 } }",
-		"rate_limits { requests: 1 per { seconds: 1 } key: KEY_METHOD }", "rate_limits { requests: 1 per { seconds: 1 } per_message: true }",
+		"rate_limits { requests: 1 per { seconds: 1 } key: KEY_METHOD }", "rate_limits { requests: 1 per { seconds: 1 } scope: SCOPE_PROCESS }",
 		"budget { max_depth: 1 }", "budget { max_items: 1 }", "breaker { disabled: true }", "breaker { consecutive_failures: 1 }",
 	} {
 		p, err := policy.Compile(nil, shop(t, "", call{name: "Buy", rule: rule}))

@@ -437,7 +437,8 @@ type Budget struct {
 	MaxConcurrentCalls uint32 `protobuf:"varint,4,opt,name=max_concurrent_calls,json=maxConcurrentCalls,proto3" json:"max_concurrent_calls,omitempty"`
 	// The most messages that a caller may send on one stream. 0: not limited.
 	MaxStreamMessages uint64 `protobuf:"varint,5,opt,name=max_stream_messages,json=maxStreamMessages,proto3" json:"max_stream_messages,omitempty"`
-	// The most bytes, in their encoded form, that a caller may send on one stream. 0: not limited.
+	// The most bytes, in their encoded form without redundancy, that a caller may send on one stream. 0: not limited. What a message
+	// that says everything twice takes on the wire is bounded by the size of each message and max_stream_messages.
 	MaxStreamBytes uint64 `protobuf:"varint,6,opt,name=max_stream_bytes,json=maxStreamBytes,proto3" json:"max_stream_bytes,omitempty"`
 	// The longest that a stream may go without a message either way. Absent: not limited but by max_deadline.
 	MaxStreamIdle *durationpb.Duration `protobuf:"bytes,7,opt,name=max_stream_idle,json=maxStreamIdle,proto3" json:"max_stream_idle,omitempty"`
