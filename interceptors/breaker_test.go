@@ -827,3 +827,32 @@ func TestRequestsThatCannotBeSentDoNotOpenABreaker(t *testing.T) {
 		})
 	}
 }
+
+// eventsPanic is a sink whose events panic.
+type eventsPanic struct{ *recorder }
+
+func (eventsPanic) WriteEvent(context.Context, *audit.Event) error { panic("events") }
+
+// A sink that panics on an event does not reach the program, nor lose the place of a probe.
+func TestASinkThatPanicsOnEvents(t *testing.T) {
+	t.Parallel()
+	b := newBreakers(t, rules("breaker: {consecutive_failures: 1, open_for: 0.05s}", spend))
+	reported := make(chan error, 8)
+	var err error
+	b.guard, err = interceptors.NewClient(b.policy, b.workload(friendID), eventsPanic{newRecorder()}, interceptors.Telemetry{Off: true},
+		interceptors.WithSinkErrorHandler(func(err error) { reported <- err }))
+	must(t, err)
+	c := b.to("server")
+	b.fail(codes.Unavailable)
+	wantStatus(t, ordered["unary"](t.Context(), c, nil), codes.Unavailable, "the callee's own words")
+	contains(t, (<-reported).Error(), "the sink panicked: events")
+	b.fail(codes.OK)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if err = ordered["unary"](t.Context(), c, nil); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the breaker never healed: %v", err)
+		}
+	}
+}
