@@ -24,13 +24,13 @@ type comparison struct {
 const limiterKeys = "BenchmarkLimiter/keys=100000/"
 
 var comparisons = []comparison{
-	{"a decision on 100,000 live keys, each side reads the clock", "cpu-ns/op", false, limiterKeys + "grpcguard",
+	{"a decision on 100,000 live keys, each side reads the clock", "cpu-ns/op", false, limiterKeys + "grpcguard-ready-key",
 		[]string{limiterKeys + "x-time-rate", limiterKeys + "go-limiter", limiterKeys + "throttled"}, 3},
-	{"the same, told the time, as a call's limits are", "cpu-ns/op", false, limiterKeys + "grpcguard-given", []string{limiterKeys + "x-time-rate-given"}, 3},
+	{"the same, told the time, as a call's limits are", "cpu-ns/op", false, limiterKeys + "grpcguard-ready-key-given", []string{limiterKeys + "x-time-rate-given"}, 3},
 	{"memory a key", "B/key", false, limiterKeys + "grpcguard",
 		[]string{limiterKeys + "x-time-rate", limiterKeys + "go-limiter", limiterKeys + "throttled"}, 1},
-	{"1,000,000 keys beside 1,000, told the time", "cpu-ns/op", false, "BenchmarkLimiter/keys=1000000/grpcguard-given",
-		[]string{"BenchmarkLimiter/keys=1000/grpcguard-given"}, 0.5},
+	{"1,000,000 keys beside 1,000, told the time", "cpu-ns/op", false, "BenchmarkLimiter/keys=1000000/grpcguard-ready-key-given",
+		[]string{"BenchmarkLimiter/keys=1000/grpcguard-ready-key-given"}, 0.5},
 	{"a breaker that is closed, beside gobreaker alone", "ns/op", false, "BenchmarkBreaker/inARow/closed/ours/alone",
 		[]string{"BenchmarkBreaker/inARow/closed/gobreakerExecute/alone"}, 1},
 	{"Redis: leased beside one round trip each", "decisions/s", true, "BenchmarkRedis/lease=1000", []string{"BenchmarkRedis/one_trip_each"}, 20},

@@ -58,6 +58,8 @@ type limit struct {
 	keyFunc KeyFunction
 	subject string // what it counts by, as refused callers are told
 	label   metric.MeasurementOption
+	// callerAlone says that it counts by the caller and nothing else, as most limits do.
+	callerAlone bool
 }
 
 func newLimits(p *policy.Policy, cfg serverConfig, e events) (*limits, error) {
@@ -96,6 +98,7 @@ func newLimits(p *policy.Policy, cfg serverConfig, e events) (*limits, error) {
 // counter returns the limit, with the counter that all methods of a service share which share its declaration.
 func (l *limits) counter(counters map[string]*limit, rl *policy.RateLimit, cfg serverConfig) (*limit, error) {
 	one := &limit{RateLimit: rl, subject: subjectOf(rl), label: metric.WithAttributes(attribute.String("grpcguard.limit", rl.Name))}
+	one.callerAlone = !rl.NeedsMessage() && len(rl.Keys) == 1 && rl.Keys[0] == policy.LimitByCaller
 	if rl.KeyFunction != "" {
 		if one.keyFunc = cfg.keyFunctions[rl.KeyFunction]; one.keyFunc == nil {
 			return nil, fmt.Errorf("key_function %q is not registered; see interceptors.WithKeyFunction", rl.KeyFunction)

@@ -808,7 +808,7 @@ func TestTheStoreIsAskedOnceADecision(t *testing.T) {
 	}
 	caller := ratelimit.Key{}.Text(friendID)
 	for i, want := range []ratelimit.Demand{
-		{Limit: &ratelimit.Shared{Limit: ratelimit.Limit{Permits: 10, Per: time.Second, Burst: 10}, Name: spend + "#0"}, Key: caller, Cost: 1},
+		{Limit: &ratelimit.Shared{Limit: ratelimit.Limit{Permits: 10, Per: time.Second, Burst: 10}, Name: spend + "#0"}, Key: ratelimit.TextKey(friendID), Cost: 1},
 		{Limit: &ratelimit.Shared{Limit: ratelimit.Limit{Permits: 100, Per: time.Minute, Burst: 100}, Name: spend + "#1", Lease: 7}, Key: ratelimit.Key{}.Text(spend), Cost: 2},
 		{Limit: &ratelimit.Shared{Limit: ratelimit.Limit{Permits: 20, Per: time.Second, Burst: 20}, Name: spend + "#3"}, Key: ratelimit.Key{}.Text("1"), Cost: 1},
 		{Limit: &ratelimit.Shared{Limit: ratelimit.Limit{Permits: 30, Per: time.Second, Burst: 40}, Name: spend + "#4"}, Key: caller, Cost: 9},

@@ -136,13 +136,14 @@ type held struct {
 // maxLimits is how many limits a rule can have, by the schema.
 const maxLimits = 16
 
-// taken is what was taken of one limit. The key is a part of held's room, or long where it did not fit; a slice of the room here would
-// make the compiler give each call's held to the heap.
+// taken is what was taken of one limit. The key is a part of held's room, or long where it did not fit, or the caller where that is all;
+// a slice of the room here would make the compiler give each call's held to the heap.
 type taken struct {
 	from     *ratelimit.Limiter
 	cost     uint64
 	start, n int
 	long     ratelimit.Key
+	caller   string
 }
 
 // takeLocal takes from limits that are kept in this process, or that are to be for now.
@@ -172,9 +173,12 @@ func (h *held) take(ctx context.Context, l *limits, c *chain.Call, all []*limit,
 			return r
 		}
 		t := taken{from: one.local, cost: cost, start: h.used, n: len(key)}
-		if h.used+len(key) > len(h.room) {
+		switch {
+		case one.callerAlone:
+			t.caller = c.Caller.ID().String()
+		case h.used+len(key) > len(h.room):
 			t.long = append(ratelimit.Key(nil), key...)
-		} else {
+		default:
 			h.used += len(key)
 		}
 		h.all[h.n] = t
@@ -187,7 +191,10 @@ func (h *held) giveBack(now time.Time) {
 	for i := range h.n {
 		t := &h.all[i]
 		key := t.long
-		if key == nil {
+		switch {
+		case t.caller != "":
+			key = ratelimit.TextKey(t.caller)
+		case key == nil:
 			key = h.room[t.start : t.start+t.n]
 		}
 		t.from.Return(now, key, t.cost)
@@ -262,6 +269,9 @@ func (one *limit) retryDelay(d time.Duration) time.Duration {
 
 // key appends to room what the call is counted by.
 func (one *limit) key(ctx context.Context, room []byte, c *chain.Call, m proto.Message) (ratelimit.Key, *chain.Refusal) {
+	if one.callerAlone {
+		return ratelimit.TextKey(c.Caller.ID().String()), nil
+	}
 	key := ratelimit.Key(room)
 	for _, by := range one.Keys {
 		switch by {

@@ -1,6 +1,9 @@
 package ratelimit
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // Key is what permits are counted by: one part or several, in an encoded form. Each part is preceded by its kind and, where that
 // varies, its length, so that no two lists of parts make the same key whatever callers put into them. The zero Key has no parts
@@ -11,6 +14,10 @@ import "encoding/binary"
 //	var room [128]byte
 //	key := ratelimit.Key(room[:0]).Text(caller).Text(account)
 type Key []byte
+
+// TextKey is the key of a limit that counts by one text alone. It takes no room and no time to make, since it is the text itself; it is
+// another key than Key{}.Text(s) is, so that a limit must have either the one or the other. It must not be changed.
+func TextKey(s string) Key { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 const (
 	partText byte = 1 + iota
