@@ -1,0 +1,237 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// segment is the segment that is written to. Its first end bytes are durable.
+type segment struct {
+	path   string
+	file   *os.File
+	first  uint64
+	end    int64
+	last   int64 // offset of the last block, 0 if there is none
+	sealed bool
+}
+
+// commit runs until the journal is closed: it writes what waits, makes it durable, and says so.
+func (j *Journal) commit() {
+	defer close(j.hashes)
+	size := 0
+	idle := time.NewTicker(time.Second)
+	defer idle.Stop()
+	for {
+		select {
+		case <-j.wake:
+		case <-idle.C:
+			if err := j.segment.check(); err != nil {
+				j.fail(err)
+			}
+		}
+		for {
+			b, last := j.take(size)
+			if b == nil {
+				if last {
+					return
+				}
+				break
+			}
+			size = b.count
+			j.settle(b)
+		}
+	}
+}
+
+// take exchanges the batch that is being filled for an empty one. It returns none if there is nothing in it, and says then whether
+// there will never be.
+func (j *Journal) take(expect int) (b *batch, last bool) {
+	// Those whose records were in the last commit have just been woken. To go without them would split them in two halves that wait
+	// for each other's fsync; they get the processor first, for as long as they use it.
+	if j.spare == nil {
+		j.spare = <-j.free
+	}
+	before := -1
+	for {
+		j.mu.Lock()
+		count := j.fill.count
+		last = j.closing || j.failure != nil
+		if last || count >= expect || count == before {
+			break
+		}
+		j.mu.Unlock()
+		before = count
+		runtime.Gosched()
+	}
+	defer j.mu.Unlock()
+	if j.fill.count == 0 {
+		return nil, last
+	}
+	b, j.fill, j.spare = j.fill, j.spare, nil
+	j.giveRoom()
+	return b, false
+}
+
+// settle commits a batch and tells those who wait for it.
+func (j *Journal) settle(b *batch) {
+	b.first = j.durable.Load()
+	err := j.Err()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrFailed, err)
+	} else if err = j.write(b); err != nil && !errors.Is(err, ErrFull) {
+		j.fail(err)
+		err = fmt.Errorf("%w: %w: %w", ErrFailed, ErrUndecided, err)
+	}
+	if err != nil {
+		b.end(err)
+		if errors.Is(err, ErrFull) {
+			j.opts.Trouble(err)
+		}
+		j.free <- b.reset()
+		return
+	}
+	j.durable.Store(b.first + uint64(b.count))
+	b.end(nil)
+	j.hashes <- b
+}
+
+// write makes a batch durable. After ErrFull the segment is what it was before; after any other error nothing can be said of it.
+func (j *Journal) write(b *batch) error {
+	body := b.buf[blockSize:]
+	sumFrames(body, b.first)
+	block{body: len(body), count: b.count, first: b.first}.encode(b.buf, j.id)
+	if s := j.segment; s.sealed || s.first < b.first && s.end+int64(len(b.buf)) > j.opts.SegmentBytes {
+		if err := j.rotate(b.first); err != nil {
+			return err
+		}
+	}
+	s := j.segment
+	at := s.end
+	if err := j.extend(b.buf); err != nil {
+		return err
+	}
+	s.last = at
+	return nil
+}
+
+// extend appends to the segment and makes it durable.
+func (j *Journal) extend(data []byte) error {
+	s := j.segment
+	if err := s.check(); err != nil {
+		return err
+	}
+	if _, err := j.opts.write(s.file, data, s.end); err != nil {
+		if noRoom(err) {
+			return j.takeBack(err)
+		}
+		return fmt.Errorf("journal: writing %s: %w", s.path, err)
+	}
+	// Whatever an fsync says, the next one may say that all is well when it is not, since the kernel forgets what it could not write.
+	// So none is tried again; and no room, told this late, is a failure like any other.
+	if err := j.opts.sync(s.file); err != nil {
+		return fmt.Errorf("journal: fsync of %s: %w", s.path, err)
+	}
+	s.end += int64(len(data))
+	return s.check()
+}
+
+// check notices that the segment was removed, replaced, truncated or written to by others.
+func (s *segment) check() error {
+	info, err := s.file.Stat()
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if info.Size() != s.end {
+		return tampered("%s has %d bytes, and %d were written", s.path, info.Size(), s.end)
+	}
+	return sameFile(s.file, s.path)
+}
+
+// takeBack undoes a write for which there was no room. That is safe where it would not be after a failed fsync: the write began
+// behind the last durable byte, nothing before it was touched, and nothing of it was acknowledged. What is taken back was never
+// durable; that the rest still reads as it was written is checked, and what cannot be undone is a failure.
+func (j *Journal) takeBack(cause error) error {
+	s := j.segment
+	if err := s.file.Truncate(s.end); err != nil {
+		return fmt.Errorf("journal: taking back a write to %s for which there was no room: %w", s.path, err)
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	if s.last > 0 {
+		data := make([]byte, s.end-s.last)
+		if _, err := s.file.ReadAt(data, s.last); err != nil {
+			return fmt.Errorf("journal: reading %s back: %w", s.path, err)
+		}
+		h, ok := decodeBlock(data, j.id)
+		if !ok || blockSize+h.body != len(data) {
+			return &CorruptError{File: s.path, Offset: s.last, Record: j.durable.Load(), Reason: "the last block does not read as it was written"}
+		}
+		if index, at, reason := checkFrames(data[blockSize:], h); reason != "" {
+			return &CorruptError{File: s.path, Offset: s.last + blockSize + int64(at), Record: index, Reason: reason}
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrFull, cause)
+}
+
+// rotate finishes the segment and begins the next one. The next one is there, under another name, before the seal is written: if
+// there is no room for either, then nothing has happened yet.
+func (j *Journal) rotate(first uint64) error {
+	next, err := j.createSegment(first)
+	if err != nil {
+		return err
+	}
+	old := j.segment
+	if !old.sealed {
+		seal := make([]byte, blockSize)
+		block{seal: true, first: first}.encode(seal, j.id)
+		if err := j.extend(seal); err != nil {
+			return errors.Join(err, next.file.Close())
+		}
+		old.sealed = true
+	}
+	if err := j.nameSegment(next); err != nil {
+		return errors.Join(err, next.file.Close())
+	}
+	j.sealed.add(old)
+	j.segment = next
+	return old.file.Close()
+}
+
+// createSegment writes a segment without records, under a name that is none yet.
+func (j *Journal) createSegment(first uint64) (*segment, error) {
+	temporary := filepath.Join(j.dir, segmentDir, unfinished)
+	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return nil, full("creating", temporary, err)
+	}
+	data := header{id: j.id, first: first, created: j.opts.Now()}.encode()
+	if _, err := j.opts.write(f, data, 0); err != nil {
+		return nil, errors.Join(full("writing", temporary, err), f.Close())
+	}
+	if err := j.opts.sync(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("journal: fsync of %s: %w", temporary, err), f.Close())
+	}
+	return &segment{path: segmentPath(j.dir, first), file: f, first: first, end: headerSize}, nil
+}
+
+func (j *Journal) nameSegment(s *segment) error {
+	if err := os.Rename(filepath.Join(j.dir, segmentDir, unfinished), s.path); err != nil {
+		return full("naming", s.path, err)
+	}
+	if err := syncDir(filepath.Dir(s.path)); err != nil {
+		return fmt.Errorf("journal: fsync of the folder of %s: %w", s.path, err)
+	}
+	return nil
+}
+
+func full(doing, path string, err error) error {
+	if noRoom(err) {
+		return fmt.Errorf("%w: %s %s: %w", ErrFull, doing, path, err)
+	}
+	return fmt.Errorf("journal: %s %s: %w", doing, path, err)
+}

@@ -1,0 +1,165 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// ownPrefix is what the records begin with that the journal writes itself. Append refuses it, so what begins with it is the journal's.
+var ownPrefix = []byte("grpcguard journal: pruned\n")
+
+func isOwn(record []byte) bool { return bytes.HasPrefix(record, ownPrefix) }
+
+// Pruned is what the record of a deletion says.
+type Pruned struct {
+	// Before is the index of the first record that was kept.
+	Before uint64 `json:"before"`
+	// Root is the RFC 6962 hash over the records before it.
+	Root tlog.Hash `json:"root"`
+	// Newest is a time after which none of the deleted records was written.
+	Newest time.Time `json:"newest"`
+	// Retention is the time that was declared for keeping records, in seconds.
+	Retention int64 `json:"retention_seconds"`
+	// At is when they were deleted.
+	At time.Time `json:"at"`
+}
+
+// ParsePruned reads a record that Journal.Prune wrote. It is not ok for any other.
+func ParsePruned(record []byte) (p Pruned, ok bool) {
+	if !isOwn(record) {
+		return Pruned{}, false
+	}
+	err := json.Unmarshal(record[len(ownPrefix):], &p)
+	return p, err == nil
+}
+
+// Prune deletes finished segments all of whose records are older than Options.Retention, oldest first, and returns the index of the
+// first record that is left. Before anything is deleted, a record that says so is durable and covered by a checkpoint. Tiles stay, so
+// the proofs of all other records do as well. With nothing old enough it does nothing.
+func (j *Journal) Prune(ctx context.Context) (first uint64, err error) {
+	j.pruning.Lock()
+	defer j.pruning.Unlock()
+	p, err := j.prunable()
+	if err != nil || p.Before == 0 {
+		return p.Before, err
+	}
+	old := j.sealed.before(p.Before)
+	if len(old) == 0 {
+		return p.Before, nil
+	}
+	edge, err := provenEdge(j.dir, p.Before, j.Checkpoint())
+	if err != nil {
+		return 0, err
+	}
+	p.Root = edge.root()
+	text, err := json.Marshal(p)
+	if err != nil {
+		return 0, fmt.Errorf("journal: %w", err)
+	}
+	pending, err := j.begin(ctx, append(bytes.Clone(ownPrefix), text...))
+	if err != nil {
+		return 0, err
+	}
+	index, err := pending.Wait(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := j.WaitCheckpoint(ctx, index+1); err != nil {
+		return 0, err
+	}
+	if err := replaceFile(j.dir, prunedFile, []byte(strconv.FormatUint(index, 10)+"\n")); err != nil {
+		return 0, fmt.Errorf("journal: %w", err)
+	}
+	for _, s := range old {
+		j.sealed.drop(s.first)
+		if err := os.Remove(s.path); err != nil {
+			return 0, fmt.Errorf("journal: %w", err)
+		}
+	}
+	if err := syncDir(filepath.Join(j.dir, segmentDir)); err != nil {
+		return 0, fmt.Errorf("journal: %w", err)
+	}
+	return p.Before, nil
+}
+
+// prunable says what is old enough. A segment is as old as the one after it: nothing was added to it once that one was there.
+func (j *Journal) prunable() (Pruned, error) {
+	firsts, err := listSegments(j.dir)
+	if err != nil {
+		return Pruned{}, err
+	}
+	now := j.opts.Now()
+	p := Pruned{Before: firsts[0], Retention: int64(j.opts.Retention / time.Second), At: now.UTC()}
+	covered := j.Checkpoint().Size
+	for _, first := range firsts[1:] {
+		s, err := openSegment(j.dir, first, &j.id)
+		if err != nil {
+			return Pruned{}, err
+		}
+		created := s.head.created
+		s.close()
+		if created.Add(j.opts.Retention).After(now) || first > covered {
+			break
+		}
+		p.Before, p.Newest = first, created.UTC()
+	}
+	return p, nil
+}
+
+// WaitCheckpoint waits until a checkpoint covers the first size records.
+func (j *Journal) WaitCheckpoint(ctx context.Context, size uint64) error {
+	for {
+		j.mu.Lock()
+		published := j.published
+		j.mu.Unlock()
+		if j.Checkpoint().Size >= size {
+			return nil
+		}
+		select {
+		case <-published:
+		case <-j.failed:
+			return fmt.Errorf("%w: %w", ErrFailed, j.Err())
+		case <-j.done:
+			if j.Checkpoint().Size >= size {
+				return nil
+			}
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("journal: waiting for a checkpoint of %d records: %w", size, ctx.Err())
+		}
+	}
+}
+
+// checkPruned checks that a record says why the journal does not begin with record 0.
+func (j *Journal) checkPruned(first uint64) error {
+	if first == 0 {
+		return nil
+	}
+	data, err := os.ReadFile(filepath.Join(j.dir, prunedFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("journal: %w", err)
+	}
+	index, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 63)
+	if err == nil {
+		for r, err := range Records(j.dir, index, index+1) {
+			if err != nil {
+				return err
+			}
+			if p, ok := ParsePruned(r.Data); ok && p.Before >= first {
+				return nil
+			}
+		}
+	}
+	return tampered("%s begins with record %d, and no record says that those before were deleted", j.dir, first)
+}

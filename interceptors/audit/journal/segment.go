@@ -1,0 +1,251 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	lockFile       = "lock"
+	checkpointFile = "checkpoint"
+	syncedFile     = "synced"
+	prunedFile     = "pruned"
+	segmentDir     = "segments"
+	tileDir        = "tile"
+	segmentSuffix  = ".seg"
+	unfinished     = "unfinished.tmp"
+
+	filePerm = 0o600
+	dirPerm  = 0o700
+)
+
+func segmentPath(dir string, first uint64) string {
+	return filepath.Join(dir, segmentDir, fmt.Sprintf("%020d%s", first, segmentSuffix))
+}
+
+// listSegments returns the index of each segment's first record, in order. A file that is no segment is an error: nobody else has
+// business there.
+func listSegments(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, segmentDir))
+	if err != nil {
+		return nil, err
+	}
+	var firsts []uint64
+	for _, e := range entries {
+		if e.Name() == unfinished {
+			continue
+		}
+		text, isSegment := strings.CutSuffix(e.Name(), segmentSuffix)
+		first, err := strconv.ParseUint(text, 10, 63)
+		if !isSegment || err != nil || len(text) != 20 || !e.Type().IsRegular() {
+			return nil, tampered("%s is not the journal's", filepath.Join(dir, segmentDir, e.Name()))
+		}
+		firsts = append(firsts, first)
+	}
+	return firsts, nil
+}
+
+// scanner reads a segment from its first block to its last.
+type scanner struct {
+	path   string
+	file   *os.File
+	in     *bufio.Reader
+	head   header
+	offset int64 // of the next block
+	next   uint64
+	sealed bool
+	last   int64 // offset of the last block read that holds records, 0 before
+	buffer []byte
+}
+
+// openSegment opens the segment that begins with record first. If id is not nil, the segment must be of that journal.
+func openSegment(dir string, first uint64, id *journalID) (*scanner, error) {
+	path := segmentPath(dir, first)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &scanner{path: path, file: f, in: bufio.NewReaderSize(f, 1<<18), offset: headerSize, next: first}
+	head := make([]byte, headerSize)
+	n, err := io.ReadFull(s.in, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.Join(err, f.Close())
+	}
+	reason := ""
+	s.head, err = decodeHeader(head[:n])
+	switch {
+	case err != nil:
+		reason = err.Error()
+	case s.head.first != first:
+		reason = fmt.Sprintf("the segment begins with record %d and not with that of its name", s.head.first)
+	case id != nil && s.head.id != *id:
+		reason = "the segment is of another journal"
+	}
+	if reason != "" {
+		return nil, errors.Join(&CorruptError{File: path, Record: first, Reason: reason}, f.Close())
+	}
+	return s, nil
+}
+
+func (s *scanner) close() { _ = s.file.Close() }
+
+func (s *scanner) corrupt(at int64, record uint64, reason string) error {
+	return &CorruptError{File: s.path, Offset: s.offset + at, Record: record, Reason: reason}
+}
+
+// block reads the next block and checks it. Blocks that end before record from are passed over unread, with a nil body. At the end
+// the error is io.EOF; anything that is no whole block is a CorruptError, and offset stays at its beginning. The body is valid until
+// the next call.
+func (s *scanner) block(from uint64) (h block, body []byte, err error) {
+	var head [blockSize]byte
+	n, err := io.ReadFull(s.in, head[:])
+	switch {
+	case errors.Is(err, io.EOF):
+		return block{}, nil, io.EOF
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return block{}, nil, s.corrupt(0, s.next, fmt.Sprintf("the file ends %d bytes into a block's header", n))
+	case err != nil:
+		return block{}, nil, fmt.Errorf("journal: %w", err)
+	}
+	if s.sealed {
+		return block{}, nil, s.corrupt(0, s.next, "something follows the segment's seal")
+	}
+	h, ok := decodeBlock(head[:], s.head.id)
+	if !ok {
+		return block{}, nil, s.corrupt(0, s.next, "the block's header is damaged")
+	}
+	if h.first != s.next {
+		return block{}, nil, s.corrupt(0, s.next, fmt.Sprintf("the block begins with record %d", h.first))
+	}
+	if body, err = s.body(h, from); err != nil {
+		return block{}, nil, err
+	}
+	if !h.seal {
+		s.last = s.offset
+	}
+	s.sealed = h.seal
+	s.offset += int64(blockSize + h.body)
+	s.next = h.next()
+	return h, body, nil
+}
+
+func (s *scanner) body(h block, from uint64) ([]byte, error) {
+	var n int
+	var err error
+	pass := h.next() <= from
+	if pass {
+		n, err = s.in.Discard(h.body)
+	} else {
+		if cap(s.buffer) < h.body {
+			s.buffer = make([]byte, h.body)
+		}
+		s.buffer = s.buffer[:h.body]
+		n, err = io.ReadFull(s.in, s.buffer)
+	}
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, s.corrupt(int64(blockSize+n), h.first, fmt.Sprintf("the file ends %d bytes into a block of %d", n, h.body))
+	case err != nil:
+		return nil, fmt.Errorf("journal: %w", err)
+	case pass:
+		return nil, nil
+	}
+	if index, at, reason := checkFrames(s.buffer, h); reason != "" {
+		return nil, s.corrupt(int64(blockSize+at), index, reason)
+	}
+	return s.buffer, nil
+}
+
+// torn decides what a bad block at the end of the last segment is. A commit begins only when the one before is durable, so what a
+// crash leaves is at most one block that is not whole, and no block behind it. If there is one, or if there is more than a block
+// can hold, then a record that was acknowledged is damaged, and bad is returned as it is.
+func (s *scanner) torn(bad error) error {
+	info, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	if s.sealed || info.Size()-s.offset > blockSize+maxBody {
+		return bad
+	}
+	rest := make([]byte, info.Size()-s.offset)
+	if _, err := s.file.ReadAt(rest, s.offset); err != nil {
+		return err
+	}
+	// Where the journal is open, the block may have become whole since.
+	if h, ok := decodeBlock(rest, s.head.id); ok && len(rest) >= blockSize+h.body {
+		if _, _, reason := checkFrames(rest[blockSize:blockSize+h.body], h); reason == "" && h.first == s.next {
+			return nil
+		}
+	}
+	for at := 1; at < len(rest); at++ {
+		i := bytes.IndexByte(rest[at:], blockMagic[0])
+		if i < 0 {
+			return nil
+		}
+		at += i
+		if h, ok := decodeBlock(rest[at:], s.head.id); ok && h.first > s.next {
+			return bad
+		}
+	}
+	return nil
+}
+
+// readSeal returns the index that a finished segment's seal says the next one begins with.
+func readSeal(dir string, first uint64, id *journalID) (head header, next uint64, err error) {
+	s, err := openSegment(dir, first, id)
+	if err != nil {
+		return header{}, 0, err
+	}
+	defer s.close()
+	info, err := s.file.Stat()
+	if err != nil {
+		return header{}, 0, err
+	}
+	var b [blockSize]byte
+	at := info.Size() - blockSize
+	if at >= headerSize {
+		if _, err := s.file.ReadAt(b[:], at); err != nil {
+			return header{}, 0, err
+		}
+	}
+	h, ok := decodeBlock(b[:], s.head.id)
+	if !ok || !h.seal || h.first < first {
+		return header{}, 0, &CorruptError{File: s.path, Offset: max(at, 0), Record: first, Reason: "the segment is not the last and has no seal at its end"}
+	}
+	return s.head, h.first, nil
+}
+
+// replaceFile writes a small file so that a crash leaves the old one or the new one.
+func replaceFile(dir, name string, data []byte) error {
+	temporary := filepath.Join(dir, name+".tmp")
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

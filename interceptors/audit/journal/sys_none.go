@@ -1,0 +1,20 @@
+//go:build !unix
+
+package journal
+
+import (
+	"errors"
+	"os"
+)
+
+var errSystem = errors.New("journal: this system has no flock and no fsync of folders")
+
+func lock(string) (*os.File, error) { return nil, errSystem }
+
+func sameFile(*os.File, string) error { return errSystem }
+
+func noRoom(error) bool { return false }
+
+func datasync(*os.File) error { return errSystem }
+
+func syncTree(string) error { return errSystem }

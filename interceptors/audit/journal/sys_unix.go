@@ -1,0 +1,57 @@
+//go:build unix
+
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// lock takes the journal in dir for this process. The lock ends with the process, however it ends.
+func lock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%w: %s is locked", ErrLocked, path)
+	}
+	if err == nil {
+		// A lock on a file that was removed in between would be a lock on nothing.
+		err = sameFile(f, path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// sameFile checks that path still leads to f.
+func sameFile(f *os.File, path string) error {
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return tampered("%s was removed", path)
+	}
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(mine, there) {
+		return tampered("%s was replaced", path)
+	}
+	return nil
+}
+
+// noRoom reports whether an error of a write says that there is no room, on the disk or in the quota.
+func noRoom(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
