@@ -78,7 +78,7 @@ func ReadCheckpoint(dir string, verifier note.Verifier) (Checkpoint, error) {
 func (c Checkpoint) tree() tlog.Tree { return tlog.Tree{N: int64(c.Size), Hash: c.Root} }
 
 // reader reads the hashes below c from the tiles in dir. What it returns is proved against c's root.
-func (c Checkpoint) reader(dir string) tlog.HashReader {
+func (c Checkpoint) reader(dir string) tlog.HashReader { //nolint:ireturn // it is what tlog asks for and gives
 	return tlog.TileHashReader(c.tree(), tiles(dir))
 }
 

@@ -15,10 +15,10 @@ import (
 )
 
 // child is a process that appends from many goroutines until it is killed, and prints each index that was acknowledged.
-func child(dir string) {
+func child() {
 	opts := options()
 	opts.SegmentBytes = 1 << 16
-	j, err := Open(dir, opts)
+	j, err := Open(".", opts)
 	if err != nil {
 		fmt.Println("open:", err)
 		os.Exit(3)
@@ -60,7 +60,8 @@ func childCommand(t *testing.T, dir string, wrap ...string) *exec.Cmd {
 	t.Helper()
 	args := append(wrap, os.Args[0])
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "JOURNAL_CHILD="+dir)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "JOURNAL_CHILD=1")
 	return cmd
 }
 

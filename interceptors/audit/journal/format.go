@@ -136,11 +136,10 @@ func sumFrames(body []byte, first uint64) {
 	}
 }
 
+// frameSum begins the sum with the index, which is not in the frame: the same bytes have another sum in another place.
 func frameSum(frame []byte, index uint64) uint32 {
-	var seed [12]byte
-	binary.LittleEndian.PutUint64(seed[:], index)
-	copy(seed[8:], frame[:4])
-	return crc32.Update(crc32.Checksum(seed[:], castagnoli), castagnoli, frame[8:])
+	sum := crc32.Update(uint32(index)^uint32(index>>32)*0x9e3779b1, castagnoli, frame[:4])
+	return crc32.Update(sum, castagnoli, frame[frameSize-1:])
 }
 
 // nextLeaf returns the leaf of the first frame in body, which was checked before: 0x00 and the record.
