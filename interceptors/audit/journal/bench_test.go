@@ -1,45 +1,17 @@
 package journal
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const benchRecord = 300
-
-// BenchmarkOne is what one appender waits for a record, beside a bare write and fdatasync of as many bytes.
-func BenchmarkOne(b *testing.B) {
-	record := make([]byte, benchRecord)
-	b.Run("bare", func(b *testing.B) {
-		f, err := os.Create(filepath.Join(b.TempDir(), "bare"))
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		for i := range b.N {
-			if _, err := f.WriteAt(record, int64(i*benchRecord)); err != nil {
-				b.Fatal(err)
-			}
-			if err := datasync(f); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("journal", func(b *testing.B) {
-		j := mustOpen(b, b.TempDir(), benchOptions())
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := j.Append(b.Context(), record); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
 
 func benchOptions() Options {
 	opts := options()
@@ -54,6 +26,7 @@ type bareGroup struct {
 	n    int
 	done chan struct{}
 	wake chan struct{}
+	at   int64
 }
 
 func (g *bareGroup) append(record []byte) {
@@ -70,7 +43,6 @@ func (g *bareGroup) append(record []byte) {
 }
 
 func (g *bareGroup) run(f *os.File) {
-	at := int64(0)
 	var spare []byte
 	for range g.wake {
 		g.mu.Lock()
@@ -78,63 +50,89 @@ func (g *bareGroup) run(f *os.File) {
 		g.buf, g.done, g.n = spare[:0], make(chan struct{}), 0
 		g.mu.Unlock()
 		if len(buf) > 0 {
-			if _, err := f.WriteAt(buf, at); err != nil {
+			if _, err := f.WriteAt(buf, g.at); err != nil {
 				panic(err)
 			}
 			if err := datasync(f); err != nil {
 				panic(err)
 			}
-			at += int64(len(buf))
+			g.at += int64(len(buf))
 		}
 		spare = buf
 		close(done)
 	}
 }
 
-// BenchmarkMany is what many appenders reach together, beside a group commit that does nothing else.
-func BenchmarkMany(b *testing.B) {
+// BenchmarkBeside is what 1, 64 and 512 appenders reach with a journal, beside what they reach with a write and fdatasync of the same
+// bytes: with one appender nothing else, with more a group commit and nothing else. The two take turns of 50 ms, so that both have the
+// same disk whatever else uses it; the ratios are medians over the turns.
+func BenchmarkBeside(b *testing.B) {
 	record := make([]byte, benchRecord)
-	for _, appenders := range []int{64, 512} {
-		b.Run(fmt.Sprintf("%d/bare", appenders), func(b *testing.B) {
+	for _, appenders := range []int{1, 64, 512} {
+		b.Run(strconv.Itoa(appenders), func(b *testing.B) {
 			f, err := os.Create(filepath.Join(b.TempDir(), "bare"))
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer f.Close()
 			g := &bareGroup{done: make(chan struct{}), wake: make(chan struct{}, 1)}
+			defer close(g.wake)
 			go g.run(f)
-			spread(b, appenders, func() { g.append(record) })
-			close(g.wake)
-		})
-		b.Run(fmt.Sprintf("%d/journal", appenders), func(b *testing.B) {
+			bare := func() { g.append(record) }
+			if appenders == 1 {
+				at := g.at
+				bare = func() {
+					if _, err := f.WriteAt(record, at); err != nil {
+						b.Error(err)
+					}
+					if err := datasync(f); err != nil {
+						b.Error(err)
+					}
+					at += benchRecord
+				}
+			}
 			j := mustOpen(b, b.TempDir(), benchOptions())
-			ctx := context.Background()
-			spread(b, appenders, func() {
-				if _, err := j.Append(ctx, record); err != nil {
+			kept := func() {
+				if _, err := j.Append(b.Context(), record); err != nil {
 					b.Error(err)
 				}
-			})
+			}
+			var bares, journals, ratios []float64
+			b.ResetTimer()
+			for range b.N {
+				x, y := turn(appenders, bare), turn(appenders, kept)
+				bares, journals, ratios = append(bares, x), append(journals, y), append(ratios, y/x)
+			}
+			b.StopTimer()
+			b.ReportMetric(median(bares), "bare/s")
+			b.ReportMetric(median(journals), "journal/s")
+			b.ReportMetric(median(ratios), "journal/bare")
 		})
 	}
 }
 
-func spread(b *testing.B, workers int, do func()) {
-	b.Helper()
-	b.ReportAllocs()
-	b.ResetTimer()
-	var left atomic.Int64
-	left.Store(int64(b.N))
+// turn returns how often a second workers together do something.
+func turn(workers int, do func()) float64 {
+	const long = 50 * time.Millisecond
+	var done atomic.Int64
 	var group sync.WaitGroup
+	began := time.Now()
 	for range workers {
 		group.Go(func() {
-			for left.Add(-1) >= 0 {
+			n := int64(0)
+			for ; n == 0 || time.Since(began) < long; n++ {
 				do()
 			}
+			done.Add(n)
 		})
 	}
 	group.Wait()
-	b.StopTimer()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	return float64(done.Load()) / time.Since(began).Seconds()
+}
+
+func median(list []float64) float64 {
+	slices.Sort(list)
+	return list[len(list)/2]
 }
 
 // BenchmarkVerify is the speed of Verify on one core, beside the hashing alone.

@@ -19,10 +19,13 @@ type segment struct {
 	sealed bool
 }
 
+// patience is how often the committer yields without a record coming before it goes with those there are.
+const patience = 4
+
 // commit runs until the journal is closed: it writes what waits, makes it durable, and says so.
 func (j *Journal) commit() {
 	defer close(j.hashes)
-	size := 0
+	expect := 0
 	idle := time.NewTicker(time.Second)
 	defer idle.Stop()
 	for {
@@ -34,15 +37,14 @@ func (j *Journal) commit() {
 			}
 		}
 		for {
-			b, last := j.take(size)
+			b, last := j.take(expect)
 			if b == nil {
 				if last {
 					return
 				}
 				break
 			}
-			size = b.count
-			j.settle(b)
+			expect = j.settle(b)
 		}
 	}
 }
@@ -50,17 +52,20 @@ func (j *Journal) commit() {
 // take exchanges the batch that is being filled for an empty one. It returns none if there is nothing in it, and says then whether
 // there will never be.
 func (j *Journal) take(expect int) (b *batch, last bool) {
-	// Those whose records were in the last commit have just been woken. To go without them would split them in two halves that wait
-	// for each other's fsync; they get the processor first, for as long as they use it.
+	// Those whose records were in the last commit have just been woken. To go without them would split the appenders in two halves that
+	// wait for each other's fsync; they get the processor first, for as long as they use it.
 	if j.spare == nil {
 		j.spare = <-j.free
 	}
-	before := -1
+	before, idle := 0, 0
 	for {
 		j.mu.Lock()
 		count := j.fill.count
 		last = j.closing || j.failure != nil
-		if last || count >= expect || count == before {
+		if count == before {
+			idle++
+		}
+		if last || count >= expect || idle == patience || len(j.fill.buf) > j.opts.BatchBytes/2 {
 			break
 		}
 		j.mu.Unlock()
@@ -76,8 +81,9 @@ func (j *Journal) take(expect int) (b *batch, last bool) {
 	return b, false
 }
 
-// settle commits a batch and tells those who wait for it.
-func (j *Journal) settle(b *batch) {
+// settle commits a batch and tells those who wait for it. It returns how many records the next batch can be expected to have: those
+// that came meanwhile, and as many again as were told.
+func (j *Journal) settle(b *batch) (expect int) {
 	b.first = j.durable.Load()
 	err := j.Err()
 	if err != nil {
@@ -92,11 +98,15 @@ func (j *Journal) settle(b *batch) {
 			j.opts.Trouble(err)
 		}
 		j.free <- b.reset()
-		return
+		return 0
 	}
+	j.mu.Lock()
+	expect = j.fill.count + b.count
+	j.mu.Unlock()
 	j.durable.Store(b.first + uint64(b.count))
 	b.end(nil)
 	j.hashes <- b
+	return expect
 }
 
 // write makes a batch durable. After ErrFull the segment is what it was before; after any other error nothing can be said of it.

@@ -17,7 +17,9 @@ const (
 	// syncEvery is how often the tiles are made durable. What a crash of the machine takes of the last ones is computed again.
 	syncEvery = 30 * time.Second
 	// tryAgain is the pause after which what failed for want of room, or at the witness, is tried again.
-	tryAgain    = time.Second
+	tryAgain = time.Second
+	// maxUnsaved is how many tiles, of 8 KiB each, wait in memory for the next checkpoint before they are written without one.
+	maxUnsaved  = 1024
 	lastWitness = 5 * time.Second
 )
 
@@ -112,10 +114,17 @@ func (j *Journal) follow(f *follower) {
 			}
 			f.tree.addBody(b.buf[blockSize:])
 			j.free <- b.reset()
-			if f.saved(f.save(false)) {
-				arm(j.opts.CheckpointEvery)
-			} else {
+			// Files that are made while an fsync runs make it longer, so tiles are written together.
+			var err error
+			if len(f.unsaved) > maxUnsaved {
+				err = f.save(false)
+			}
+			switch {
+			case err != nil:
+				f.saved(err)
 				arm(tryAgain)
+			default:
+				arm(j.opts.CheckpointEvery)
 			}
 		case <-timer.C:
 			armed = false

@@ -157,7 +157,7 @@ func writeTile(dir string, t tile) error {
 	}
 	// Written over and not emptied first, since a reader may be in it: what is written again is what was there.
 	_, err = f.Write(data)
-	if err == nil {
+	if info, statErr := f.Stat(); err == nil && statErr == nil && info.Size() > int64(len(data)) {
 		err = f.Truncate(int64(len(data)))
 	}
 	return errors.Join(err, f.Close())
