@@ -24,6 +24,8 @@ func TestImports(t *testing.T) {
 		{"identity", "go.opentelemetry.io", "credentials trace nothing"},
 		{"identity/authority", module + "policy", "an authority gives identities, not rights"},
 		{"interceptors/audit", module, "a record is usable alone: sinks import it"},
+		{"interceptors/audit/journal", module, "a journal keeps bytes, whatever they say"},
+		{"interceptors/audit/journal", "google.golang.org", "a journal is of use without gRPC too"},
 		{"interceptors/validate", module, "a primitive knows nothing of stages"},
 		{"interceptors/shape", module, "a primitive knows nothing of stages"},
 		{"interceptors/ratelimit", module, "a primitive knows nothing of stages"},

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -276,71 +277,6 @@ func TestSlowDisk(t *testing.T) {
 	}
 }
 
-// A small file system fills up, and is given room again.
-func TestNoRoom(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", 0, "size=400k"); err != nil {
-		t.Skipf("a small file system cannot be mounted, so there is no full disk to test on: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	opts := options()
-	opts.SegmentBytes = 64 << 10
-	j, err := Open(filepath.Join(dir, "journal"), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mustClose(t, j)
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 100<<10), filePerm); err != nil {
-		t.Fatal(err)
-	}
-	fillUp := func() {
-		t.Helper()
-		for {
-			_, err := j.Append(t.Context(), []byte(text(j.Size())))
-			if errors.Is(err, ErrFull) {
-				if errors.Is(err, ErrUndecided) {
-					t.Fatal(err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	fillUp()
-	first := j.Size()
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err = j.Append(t.Context(), []byte(text(first))); err == nil || time.Now().After(deadline) {
-			break
-		}
-	}
-	if err != nil || j.Err() != nil {
-		t.Fatal(err, j.Err())
-	}
-	fillUp()
-	if j.Size() < first+100 {
-		t.Fatalf("%d records before there was room again, %d after", first, j.Size())
-	}
-	checkRecords(t, j.dir, 0, j.Size())
-	after := copyDir(t, j.dir)
-	again := mustOpen(t, after, options())
-	if again.Size() != j.Size() {
-		t.Fatalf("%d records, want %d", again.Size(), j.Size())
-	}
-	mustClose(t, again)
-	mustVerify(t, after, VerifyOptions{})
-	// Room for the last checkpoint.
-	if err := unix.Mount("none", dir, "tmpfs", unix.MS_REMOUNT, "size=4m"); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Files that change under an open journal are noticed at the next commit, or within a second or so.
 func TestTamperedWhileOpen(t *testing.T) {
 	t.Parallel()
@@ -568,6 +504,7 @@ func TestRetention(t *testing.T) {
 		t.Error(err)
 	}
 	opts.Known = [][]byte{old.Note}
+	check(t, os.Remove(filepath.Join(dir, prunedFile)))
 	j = mustOpen(t, dir, opts)
 	checkRecords(t, dir, first, size-1)
 	mustClose(t, j)
@@ -581,6 +518,34 @@ func TestRetention(t *testing.T) {
 	}
 	if _, err := Verify(t.Context(), dir, verifier, VerifyOptions{}); !errors.Is(err, ErrTampered) {
 		t.Errorf("%v, want ErrTampered", err)
+	}
+}
+
+// An entry bundle is what a reader of tlog-tiles hashes to the tile of the same number.
+func TestEntryBundle(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := mustOpen(t, dir, options())
+	fillFast(t, j, 300)
+	mustClose(t, j)
+	for n, width := range []int{256, 44} {
+		bundle, err := EntryBundle(dir, uint64(n), width)
+		check(t, err)
+		tile, err := os.ReadFile(tilePath(dir, 0, uint64(n), width))
+		check(t, err)
+		for len(bundle) > 0 {
+			end := 2 + int(binary.BigEndian.Uint16(bundle))
+			if leaf := tlog.RecordHash(bundle[2:end]); !bytes.Equal(leaf[:], tile[:tlog.HashSize]) {
+				t.Fatalf("bundle %d: an entry is not that of the tile", n)
+			}
+			bundle, tile = bundle[end:], tile[tlog.HashSize:]
+		}
+		if len(tile) != 0 {
+			t.Errorf("bundle %d is short", n)
+		}
+	}
+	if _, err := EntryBundle(dir, 1, 45); err == nil {
+		t.Error("a bundle of records that are not there")
 	}
 }
 

@@ -59,7 +59,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 		if j.segment != nil {
 			err = errors.Join(err, j.segment.file.Close())
 		}
-		return nil, errors.Join(err, held.Close())
+		return nil, errors.Join(err, unlock(held))
 	}
 	for range batches {
 		j.free <- (&batch{buf: make([]byte, blockSize, opts.BatchBytes/8+blockSize)}).reset()
@@ -91,7 +91,8 @@ func (j *Journal) recover(known []Checkpoint) (*tree, error) {
 			return nil, err
 		}
 	}
-	if err := j.recoverSegments(firsts, c.Size); err != nil {
+	last, err := j.recoverSegments(firsts, c.Size)
+	if err != nil {
 		return nil, err
 	}
 	if fresh {
@@ -111,6 +112,10 @@ func (j *Journal) recover(known []Checkpoint) (*tree, error) {
 	}
 	t, err := j.recoverTree(firsts, c, known)
 	if err != nil {
+		return nil, err
+	}
+	// Nothing of the segments was changed so far: what is refused stays as it was found.
+	if err := j.reopen(last); err != nil {
 		return nil, err
 	}
 	j.checkpoint.Store(&c)
@@ -136,27 +141,27 @@ func (j *Journal) begin0() ([]uint64, error) {
 	return []uint64{0}, errors.Join(s.file.Close(), syncDir(j.dir))
 }
 
-// recoverSegments checks that each segment leads to the next, and brings the last one to its last whole block.
-func (j *Journal) recoverSegments(firsts []uint64, signed uint64) error {
+// recoverSegments checks that each segment leads to the next, and reads the last one to its last whole block.
+func (j *Journal) recoverSegments(firsts []uint64, signed uint64) (last *scanner, err error) {
 	var id *journalID
 	for i, first := range firsts[:len(firsts)-1] {
 		head, next, err := readSeal(j.dir, first, id)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		id = &head.id
 		if next != firsts[i+1] {
-			return tampered("%s ends before record %d, and the next segment is %s: one is missing", segmentPath(j.dir, first), next, segmentPath(j.dir, firsts[i+1]))
+			return nil, tampered("%s ends before record %d, and the next segment is %s: one is missing", segmentPath(j.dir, first), next, segmentPath(j.dir, firsts[i+1]))
 		}
 		info, err := os.Lstat(segmentPath(j.dir, first))
 		if err != nil {
-			return fmt.Errorf("journal: %w", err)
+			return nil, fmt.Errorf("journal: %w", err)
 		}
 		j.sealed.list = append(j.sealed.list, sealedSegment{segmentPath(j.dir, first), first, info})
 	}
 	s, err := openSegment(j.dir, firsts[len(firsts)-1], id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.close()
 	j.id = s.head.id
@@ -166,20 +171,20 @@ func (j *Journal) recoverSegments(firsts []uint64, signed uint64) error {
 	}
 	if bad := (*CorruptError)(nil); errors.As(err, &bad) {
 		if s.next < signed {
-			return fmt.Errorf("%w: the checkpoint counts %d records: %w", ErrTampered, signed, err)
+			return nil, fmt.Errorf("%w: the checkpoint counts %d records: %w", ErrTampered, signed, err)
 		}
 		err = s.torn(err)
 	} else if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if s.next < signed {
-		return tampered("%s ends before record %d, and the checkpoint counts %d records", s.path, s.next, signed)
+		return nil, tampered("%s ends before record %d, and the checkpoint counts %d records", s.path, s.next, signed)
 	}
 	j.durable.Store(s.next)
-	return j.reopen(s)
+	return s, nil
 }
 
 // reopen opens the last segment for writing, without what a crash left behind its last whole block.

@@ -336,7 +336,7 @@ func (j *Journal) run(f *follower) {
 		close(j.tell)
 		telling.Wait()
 		_ = j.segment.file.Close()
-		_ = j.lock.Close()
+		_ = unlock(j.lock)
 		close(j.done)
 	}()
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/binary"
 	"iter"
 )
 
@@ -12,7 +13,7 @@ type Record struct {
 	Data []byte
 }
 
-// errStop ends a scan early.
+// stopError ends a scan early.
 type stopError struct{}
 
 func (stopError) Error() string { return "stop" }
@@ -43,4 +44,19 @@ func (j *Journal) Records(from uint64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		Records(j.dir, from, j.Size())(yield)
 	}
+}
+
+// EntryBundle returns entry bundle n, of width records, as tlog-tiles has them under tile/entries. Bundles are not kept on disk, where
+// they would hold every record a second time; who serves a journal to others' tools makes them when asked.
+func EntryBundle(dir string, n uint64, width int) ([]byte, error) {
+	var bundle []byte
+	from := n * tileWidth
+	for r, err := range Records(dir, from, from+uint64(min(max(width, 0), tileWidth))) {
+		if err != nil {
+			return nil, err
+		}
+		bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(r.Data)))
+		bundle = append(bundle, r.Data...)
+	}
+	return bundle, nil
 }

@@ -150,15 +150,16 @@ func (j *Journal) checkPruned(first uint64) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("journal: %w", err)
 	}
-	index, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 63)
-	if err == nil {
-		for r, err := range Records(j.dir, index, index+1) {
-			if err != nil {
-				return err
-			}
-			if p, ok := ParsePruned(r.Data); ok && p.Before >= first {
-				return nil
-			}
+	from, to := first, j.durable.Load()
+	if index, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 63); err == nil && index >= first && index < to {
+		from, to = index, index+1
+	}
+	for r, err := range Records(j.dir, from, to) {
+		if err != nil {
+			return err
+		}
+		if p, ok := ParsePruned(r.Data); ok && p.Before >= first {
+			return nil
 		}
 	}
 	return tampered("%s begins with record %d, and no record says that those before were deleted", j.dir, first)

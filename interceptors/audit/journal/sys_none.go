@@ -11,6 +11,8 @@ var errSystem = errors.New("journal: this system has no flock and no fsync of fo
 
 func lock(string) (*os.File, error) { return nil, errSystem }
 
+func unlock(*os.File) error { return errSystem }
+
 func sameFile(*os.File, string) error { return errSystem }
 
 func noRoom(error) bool { return false }

@@ -32,6 +32,11 @@ func lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock gives the lock back. Closing the file alone would not, while a process that was just forked has it as well.
+func unlock(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
+
 // sameFile checks that path still leads to f.
 func sameFile(f *os.File, path string) error {
 	mine, err := f.Stat()
