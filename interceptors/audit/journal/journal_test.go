@@ -11,11 +11,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
-	"golang.org/x/sys/unix"
 )
 
 // What was added is read again, across segments and openings, and the log over it is tlog's own.
@@ -189,9 +189,9 @@ func TestFaults(t *testing.T) {
 		name        string
 		write, sync error
 	}{
-		{"write EIO", unix.EIO, nil},
-		{"fsync EIO", nil, unix.EIO},
-		{"fsync ENOSPC", nil, unix.ENOSPC},
+		{"write EIO", syscall.EIO, nil},
+		{"fsync EIO", nil, syscall.EIO},
+		{"fsync ENOSPC", nil, syscall.ENOSPC},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
