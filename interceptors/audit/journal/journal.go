@@ -242,6 +242,9 @@ func (j *Journal) refusal() error {
 // Wait returns the record's index when it is durable. An error that is no ErrUndecided says that it is not in the journal and will
 // not be. Wait may be called more than once.
 func (p Pending) Wait(ctx context.Context) (index uint64, err error) {
+	if p.out == nil {
+		return 0, errors.New("journal: no record was taken, since Begin returned an error")
+	}
 	select {
 	case <-p.out.done:
 	default:

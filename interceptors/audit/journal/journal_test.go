@@ -164,6 +164,9 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%v, want %v", err, tt.want)
 		}
 	}
+	if _, err := (Pending{}).Wait(t.Context()); err == nil {
+		t.Error("a record that was not taken became durable")
+	}
 	mustAppend(t, j, "", string(make([]byte, MaxRecord)))
 	if _, err := Open(dir, opts); !errors.Is(err, ErrLocked) {
 		t.Errorf("%v, want ErrLocked", err)
