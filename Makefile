@@ -7,7 +7,7 @@ LINT    := go tool -modfile=$(CURDIR)/.tools/golangci-lint.mod golangci-lint
 RACE    := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 FUZZTIME ?= 30s
 
-.PHONY: help demo demo-short test redis lint bench bench-quick generate fuzz fmt protodeps generated-fresh
+.PHONY: help demo demo-short test redis faults lint bench bench-quick generate fuzz fmt protodeps generated-fresh
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -38,6 +38,9 @@ lint: protodeps ## vet, golangci-lint, buf lint and format, generated code is fr
 	$(BUF) format --diff --exit-code
 	$(BUF) lint
 	@$(MAKE) --no-print-directory generated-fresh
+
+faults: ## the journal on failing disks (strace makes them) and under a thousand kills: minutes
+	JOURNAL_FAULTS=1 JOURNAL_KILLS=1000 go test ./interceptors/audit/journal -run 'TestInjected|TestKill' -count 1 -timeout 60m -v | grep -vE '^ +--- (PASS|SKIP)|=== '
 
 bench: ## what a guarded call costs beside a bare one, as ratios in one run
 	cd benchmarks && go run .
