@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 // question is a trip to Redis. It runs in a goroutine of its own, since a read of go-redis knows a deadline, but not that its context was
 // canceled; and it goes on when the caller has left, so that what was leased is not lost, and the connection is not either.
 type question struct {
-	parts  []part
+	parts []part
+	// keys are those that it has a turn of.
+	keys   []digest
 	answer chan answer
 	// taken is set by the first of the two: the answer, or the caller who leaves.
 	taken atomic.Bool
@@ -62,11 +65,7 @@ func (s *Store) await(ctx context.Context, p *part) (outcome, error) {
 	case <-ctx.Done():
 		return outcome{}, noAnswer(ctx)
 	}
-	o := s.leases.take(p, s.now(), false)
-	if o.refill > 0 {
-		s.refill(*p, o.refill)
-	}
-	return o, nil
+	return s.look(p, s.now(), false), nil
 }
 
 // verdict is a result, and the demand that was refused.
@@ -81,24 +80,30 @@ func (s *Store) trip(ctx context.Context, parts []part) (verdict, error) {
 	if ctx.Err() != nil {
 		return verdict{}, noAnswer(ctx)
 	}
+	keys := missing(parts)
+	if v, err := s.queue(ctx, parts, keys); err != nil || !v.Allowed {
+		return v, err
+	}
 	now := s.now()
-	missing := make([]part, 0, len(parts))
+	ask := make([]part, 0, len(parts))
 	for i := range parts {
 		if p := &parts[i]; s.leases.prepare(p, now) {
-			missing = append(missing, *p)
+			ask = append(ask, *p)
 		}
 	}
-	if len(missing) == 0 {
+	if len(ask) == 0 {
+		s.leave(keys)
 		return verdict{Result: ratelimit.Result{Allowed: true}}, nil
 	}
 	report, err := s.admit()
 	if err != nil {
-		for i := range missing {
-			s.leases.failed(&missing[i], now)
+		for i := range ask {
+			s.leases.failed(&ask[i], now)
 		}
+		s.leave(keys)
 		return verdict{}, err
 	}
-	q := &question{parts: missing, answer: make(chan answer, 1)}
+	q := &question{parts: ask, keys: keys, answer: make(chan answer, 1)}
 	go s.travel(ctx, q, report)
 	var a answer
 	select {
@@ -113,9 +118,107 @@ func (s *Store) trip(ctx context.Context, parts []part) (verdict, error) {
 	case a.err != nil:
 		return verdict{}, a.err
 	case a.reply.refused >= 0:
-		return verdict{ratelimit.Result{RetryAfter: a.reply.wait}, missing[a.reply.refused].demand}, nil
+		return verdict{ratelimit.Result{RetryAfter: a.reply.wait}, ask[a.reply.refused].demand}, nil
 	}
 	return verdict{Result: ratelimit.Result{Allowed: true}}, nil
+}
+
+// missing returns the keys that parts need more permits of, each once.
+func missing(parts []part) []digest {
+	keys := make([]digest, 0, len(parts))
+	for i := range parts {
+		if p := &parts[i]; p.hand < p.cost && !slices.Contains(keys, p.id) {
+			keys = append(keys, p.id)
+		}
+	}
+	return keys
+}
+
+// queue waits for a turn of each key and for a place, until ctx is done. While Redis is down or tried, nobody waits. If it returns a refusal,
+// that has become known meanwhile; otherwise, without an error, the caller must leave.
+func (s *Store) queue(ctx context.Context, parts []part, keys []digest) (verdict, error) {
+	up := s.breaker.State() == gobreaker.StateClosed
+	for entered := false; !entered; {
+		var w *waiter
+		if w, entered = s.turns.enter(keys, up); entered {
+			break
+		}
+		if !up {
+			return verdict{}, s.down()
+		}
+		select {
+		case <-w.called:
+		case <-ctx.Done():
+			s.turns.stop(w)
+			return verdict{}, noAnswer(ctx)
+		}
+		if v := s.known(parts); !v.Allowed {
+			s.turns.stop(w)
+			return v, nil
+		}
+		entered = w.has
+		up = s.breaker.State() == gobreaker.StateClosed
+	}
+	select {
+	case s.places <- struct{}{}:
+		return verdict{Result: ratelimit.Result{Allowed: true}}, nil
+	default:
+	}
+	if !up {
+		s.turns.leave(keys)
+		return verdict{}, s.down()
+	}
+	select {
+	case s.places <- struct{}{}:
+	case <-ctx.Done():
+		s.turns.leave(keys)
+		return verdict{}, noAnswer(ctx)
+	}
+	v := s.known(parts)
+	if !v.Allowed {
+		s.leave(keys)
+	}
+	return v, nil
+}
+
+// leave gives back what queue got.
+func (s *Store) leave(keys []digest) {
+	<-s.places
+	s.turns.leave(keys)
+}
+
+func (s *Store) down() error {
+	s.refused.Add(1)
+	return ErrDown
+}
+
+// known says whether one of the parts is refused, as far as is known now, and takes of what was leased meanwhile.
+func (s *Store) known(parts []part) verdict {
+	now := s.now()
+	for i := range parts {
+		p := &parts[i]
+		if p.hand == p.cost {
+			continue
+		}
+		if o := s.look(p, now, false); o.refused {
+			return verdict{ratelimit.Result{RetryAfter: o.wait}, p.demand}
+		}
+	}
+	return verdict{Result: ratelimit.Result{Allowed: true}}
+}
+
+// look finds out what can be said about p without asking Redis.
+func (s *Store) look(p *part, now time.Duration, alone bool) (o outcome) {
+	if p.plan.lease > 1 {
+		o = s.leases.take(p, now, alone)
+		if o.refill > 0 {
+			s.refill(*p, o.refill)
+		}
+	}
+	if p.lease == nil {
+		o.wait, o.refused = s.memory.remembers(p, now)
+	}
+	return o
 }
 
 func noAnswer(ctx context.Context) error { return fmt.Errorf("redislimit: no answer: %w", ctx.Err()) }
@@ -137,11 +240,18 @@ func (s *Store) admit() (report func(error), err error) {
 	return report, nil
 }
 
-// refill asks for n permits of p's key ahead, at least for one. Nobody waits for them.
+// refill asks for n permits of p's key ahead, at least for one, if there is a place. Nobody waits for them.
 func (s *Store) refill(p part, n uint64) {
 	p.hand, p.least, p.most, p.asking = 0, 1, n, true
+	select {
+	case s.places <- struct{}{}:
+	default:
+		s.leases.failed(&p, s.now())
+		return
+	}
 	report, err := s.admit()
 	if err != nil {
+		s.leave(nil)
 		s.leases.failed(&p, s.now())
 		return
 	}
@@ -150,18 +260,19 @@ func (s *Store) refill(p part, n uint64) {
 	go s.travel(context.Background(), q, report)
 }
 
-// travel asks q of Redis. Redis gets its time even if the caller has less: that a caller leaves says nothing about Redis.
+// travel asks q of Redis. Redis gets its time even if the caller has less: that a caller leaves says nothing about Redis, and that no
+// connection was free does not either.
 func (s *Store) travel(ctx context.Context, q *question, report func(error)) {
 	defer s.asks.Done()
-	allowed := s.patience
+	allowed := max(s.patience, answerTime)
 	if deadline, ok := ctx.Deadline(); ok {
 		allowed = max(allowed, time.Until(deadline))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), allowed)
 	defer cancel()
 	asked := s.now()
-	r, err := s.run(ctx, q.parts)
-	if err != nil {
+	r, err := s.run(ctx, q.parts, allowed)
+	if err != nil && !errors.Is(err, errNotAsked) {
 		err = fmt.Errorf("redislimit: redis: %w", err)
 		s.failures.Add(1)
 		s.lastFailure.Store(&err)
@@ -169,11 +280,15 @@ func (s *Store) travel(ctx context.Context, q *question, report func(error)) {
 	report(err)
 	waiting := q.taken.CompareAndSwap(false, true)
 	s.settle(q.parts, r, err, waiting, asked)
+	s.leave(q.keys)
 	q.answer <- answer{r, err}
+	if err == nil {
+		s.checkEviction()
+	}
 	s.changes.deliver()
 }
 
-// settle tells the leases what was answered.
+// settle notes what was answered.
 func (s *Store) settle(parts []part, r reply, err error, waiting bool, asked time.Duration) {
 	now := s.now()
 	for i := range parts {
@@ -188,7 +303,13 @@ func (s *Store) settle(parts []part, r reply, err error, waiting bool, asked tim
 			}
 			s.leases.granted(p, uint64(r.taken[i]), used, asked, now)
 		case r.refused == i && !repeated(parts, i):
-			s.leases.refused(p, r.wait, asked)
+			known := newRefusal(p.least, r.wait, asked, now)
+			if p.lease != nil {
+				s.leases.refused(p, known)
+			} else {
+				s.memory.refused(p.id, known, now)
+			}
+			s.turns.callAll(p.id)
 		default:
 			s.leases.answered(p, func(*lease) {})
 		}

@@ -6,11 +6,11 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Change says that Redis is down, or up again.
+// Change says that Redis is down, or up again, or that it may forget what it counts.
 type Change struct {
-	// Up says that Redis is asked again.
+	// Up says that Redis is asked.
 	Up bool
-	// Err is a failure that led to a change for the worse.
+	// Err is a failure that led to a change for the worse. If Up is set, it is [ErrEvicts]: Redis is asked, but cannot be relied upon.
 	Err error
 }
 
@@ -52,18 +52,32 @@ func (c *changes) deliver() {
 	if c.report == nil {
 		return
 	}
+	for first := true; ; first = false {
+		next, ok := c.next(first)
+		if !ok {
+			return
+		}
+		c.tell(next)
+	}
+}
+
+// next returns the next change to report. At first, that is none if another goroutine reports.
+func (c *changes) next(first bool) (change Change, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.busy {
-		return
+	if first && c.busy {
+		return Change{}, false
 	}
-	c.busy = true
-	for len(c.queue) > 0 {
-		next := c.queue[0]
-		c.queue = c.queue[1:]
-		c.mu.Unlock()
-		c.report(next)
-		c.mu.Lock()
+	if c.busy = len(c.queue) > 0; !c.busy {
+		return Change{}, false
 	}
-	c.busy = false
+	change = c.queue[0]
+	c.queue = c.queue[1:]
+	return change, true
+}
+
+// tell reports one change. A panic in it must end neither the process nor the reports.
+func (c *changes) tell(change Change) {
+	defer func() { _ = recover() }()
+	c.report(change)
 }

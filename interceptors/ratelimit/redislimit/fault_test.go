@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,17 +141,6 @@ var faults = map[string]func(testing.TB) *redis.Client{
 		server := redistest.Start(t)
 		server.Pause()
 		return server.Client(t)
-	},
-	"all connections are taken": func(t testing.TB) *redis.Client {
-		options := redistest.Start(t).Options()
-		options.PoolSize = 1
-		client := redistest.Client(t, options)
-		conn := client.Conn()
-		t.Cleanup(func() { conn.Close() })
-		if err := conn.Ping(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		return client
 	},
 	"a dialer that does not look at its context": func(t testing.TB) *redis.Client {
 		options := redistest.Options("127.0.0.1:1")
@@ -441,6 +431,113 @@ func TestKillUnderLoad(t *testing.T) {
 		if up := i%2 == 1; c.Up != up || (c.Err == nil) != up {
 			t.Errorf("change %d: %+v", i, c)
 		}
+	}
+}
+
+// All connections are taken, by others or by their own slow trips: Take is back in time, and that says nothing about Redis.
+func TestNoConnectionIsNoFailure(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for name, c := range map[string]struct {
+		change func(*redis.Options)
+		want   string
+	}{
+		"the deadline ends the wait":    {func(*redis.Options) {}, "context deadline exceeded"},
+		"go-redis ends the wait":        {func(o *redis.Options) { o.PoolTimeout = time.Millisecond }, redis.ErrPoolTimeout.Error()},
+		"there must not be another one": {func(o *redis.Options) { o.PoolSize, o.MaxActiveConns = 2, 1 }, redis.ErrPoolExhausted.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := server.Options()
+			options.PoolSize = 1
+			c.change(options)
+			client := redistest.Client(t, options)
+			conn := client.Conn()
+			defer conn.Close()
+			if err := conn.Ping(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			s := newStore(t, client)
+			demands := []ratelimit.Demand{demand(slow("l", 100, 0), key(name), 1)}
+			for range 2 * tripAfter {
+				start := time.Now()
+				r, _, err := s.Take(context.Background(), demands)
+				if err == nil || r.Allowed || errors.Is(err, ErrDown) {
+					t.Errorf("%+v, %v", r, err)
+				}
+				if d := time.Since(start); d > defaultPatience+slack {
+					t.Errorf("it took %v", d)
+				}
+			}
+			_, err := s.run(canceledAfter(t, 10*time.Millisecond), []part{somePart(t)}, 10*time.Millisecond)
+			wantError(t, err, errNotAsked.Error()+": "+c.want)
+			conn.Close()
+			take(t, s, demands...)
+			if got := s.Stats(); got.Down || got.Failures > 0 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func canceledAfter(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func somePart(t *testing.T) part {
+	t.Helper()
+	p := mustPlan(t, ratelimit.Limit{Permits: 1, Per: time.Hour})
+	return part{plan: p, id: p.digest(nil), cost: 1, least: 1, most: 1}
+}
+
+// A connection comes so late that Redis has hardly any time left: that it does not answer in it says nothing.
+func TestLateConnectionIsNoFailure(t *testing.T) {
+	t.Parallel()
+	var delay atomic.Int64
+	options := redistest.Options(late(t, redistest.Start(t), &delay))
+	options.PoolSize = 1
+	client := redistest.Client(t, options)
+	s := newStore(t, client)
+	for _, c := range []struct {
+		taken    time.Duration
+		notAsked bool
+	}{{900 * time.Millisecond, true}, {0, false}} {
+		delay.Store(0)
+		conn := client.Conn()
+		if err := conn.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		delay.Store(int64(3 * time.Second))
+		if c.taken == 0 {
+			conn.Close()
+		} else {
+			time.AfterFunc(c.taken, func() { conn.Close() })
+		}
+		_, err := s.run(canceledAfter(t, time.Second), []part{somePart(t)}, time.Second)
+		if err == nil || errors.Is(err, errNotAsked) != c.notAsked {
+			t.Errorf("taken for %v: %v", c.taken, err)
+		}
+	}
+}
+
+// Reports that panic: the process lives, and the others are reported.
+func TestChangesPanic(t *testing.T) {
+	t.Parallel()
+	var got []bool
+	c := changes{report: func(change Change) {
+		got = append(got, change.Up)
+		panic("the caller's")
+	}}
+	for range 3 {
+		c.add(Change{})
+		c.add(Change{Up: true})
+		c.deliver()
+	}
+	if want := []bool{false, true, false, true, false, true}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// MaxLeases is how many keys are leased, or remembered as refused, at a time. A key beyond them is asked for each time.
+// MaxLeases is how many keys are leased at a time; a key beyond them is asked for each time. It is also how many keys that are not leased
+// are remembered as refused at a time; a key beyond them takes the place of any other.
 const MaxLeases = 1 << 16
 
 const (
 	shards = 64
-	// maxMemory bounds how long a refusal is remembered without asking again.
-	maxMemory = time.Second
 	// refillPause is how long no refill ahead is tried for a key after one failed.
 	refillPause = 100 * time.Millisecond
 	// evictTries is how many leases are looked at for one that may go, when there is no room for another.
@@ -35,6 +34,8 @@ type shard struct {
 
 // lease is one key's. Its shard's lock guards it.
 type lease struct {
+	refusal
+
 	// blocks are used one after the other; the second is what was taken ahead.
 	blocks [2]block
 	// out is how many permits Takes have in hand: used by now, or put back.
@@ -46,9 +47,6 @@ type lease struct {
 	asked time.Duration
 	// pause is when a refill ahead may be tried again.
 	pause time.Duration
-	// Redis had fewer than tooMany permits. It has as many at the time enough; before forget, that is believed without asking.
-	tooMany        uint64
-	enough, forget time.Duration
 }
 
 // block is permits that were taken together.
@@ -133,7 +131,7 @@ func (sh *shard) evict(now time.Duration) (done bool) {
 // idle reports whether nothing is lost if k is forgotten.
 func (k *lease) idle(now time.Duration) bool {
 	k.lapse(now)
-	return k.held() == 0 && k.asking == nil && now >= min(k.enough, k.forget)
+	return k.held() == 0 && k.asking == nil && k.over(now)
 }
 
 func (k *lease) held() uint64 { return k.blocks[0].left + k.blocks[1].left + k.out }
@@ -163,14 +161,6 @@ func (k *lease) draw(p *part, now time.Duration) {
 		k.out += n
 		p.hand += n
 	}
-}
-
-// remembers reports whether n permits would be refused, as far as is known, and for how long.
-func (k *lease) remembers(p *plan, n uint64, now time.Duration) (wait time.Duration, refused bool) {
-	if now >= k.forget || now >= k.enough || n < k.tooMany {
-		return 0, false
-	}
-	return k.enough - now + p.after(n-k.tooMany), true
 }
 
 // refill decides whether to take a block ahead, and if so begins to ask for it.
@@ -262,14 +252,7 @@ func (l *leases) granted(p *part, taken, n uint64, asked, now time.Duration) {
 }
 
 // refused remembers that Redis had too few permits for p.
-func (l *leases) refused(p *part, wait, asked time.Duration) {
-	l.answered(p, func(k *lease) {
-		k.tooMany, k.enough, k.forget = p.least, asked+wait, asked+maxMemory
-		if k.enough < asked {
-			k.enough = k.forget // it overflowed
-		}
-	})
-}
+func (l *leases) refused(p *part, r refusal) { l.answered(p, func(k *lease) { k.refusal = r }) }
 
 // failed lets some time pass before a refill of p is tried again.
 func (l *leases) failed(p *part, now time.Duration) {

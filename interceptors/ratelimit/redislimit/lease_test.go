@@ -185,10 +185,11 @@ func TestLeaseIsPutBack(t *testing.T) {
 		}
 	}
 	server.Pause()
+	unknown := demand(slow("unknown", 1, 0), key("a"), 1) // that empty is refused is remembered
 	for range 2 {
 		before := held(t, s, leased)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-		if _, _, err := s.Take(ctx, []ratelimit.Demand{leased, empty}); err == nil {
+		if _, _, err := s.Take(ctx, []ratelimit.Demand{leased, unknown}); err == nil {
 			t.Error("an answer of a Redis that is stopped")
 		}
 		cancel()
@@ -320,9 +321,9 @@ func TestEvict(t *testing.T) {
 		"they lapsed":        {lease: &lease{blocks: [2]block{{1, now}, {1, now}}}},
 		"one in hand":        {lease: &lease{out: 1}, stays: true},
 		"is asked about":     {lease: &lease{asking: make(chan struct{})}, stays: true},
-		"refused":            {lease: &lease{tooMany: 1, enough: now + 1, forget: now + 1}, stays: true},
-		"refused until now":  {lease: &lease{tooMany: 1, enough: now, forget: now + 1}},
-		"refused long since": {lease: &lease{tooMany: 1, enough: now + time.Hour, forget: now}},
+		"refused":            {lease: &lease{refusal: refusal{tooMany: 1, enough: now + 1, forget: now + 1}}, stays: true},
+		"refused until now":  {lease: &lease{refusal: refusal{tooMany: 1, enough: now, forget: now + 1}}},
+		"refused long since": {lease: &lease{refusal: refusal{tooMany: 1, enough: now + time.Hour, forget: now}}},
 	} {
 		sh := &shard{keys: map[digest]*lease{{1}: c.lease}}
 		if got := sh.find(digest{2}, now, 1); (got == nil) != c.stays {
@@ -378,7 +379,7 @@ func TestLeaseInvariant(t *testing.T) {
 					l.failed(q, now)
 					l.putBack([]part{*q})
 				case 1:
-					l.refused(q, time.Duration(r.Int64N(int64(time.Second))), now)
+					l.refused(q, newRefusal(q.least, time.Duration(r.Int64N(int64(time.Second))), now, now))
 					l.putBack([]part{*q})
 				case 2: // the caller has left
 					n := q.least + r.Uint64N(q.most-q.least+1)

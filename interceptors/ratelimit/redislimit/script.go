@@ -5,8 +5,12 @@ import (
 	"crypto/sha1" //nolint:gosec // Redis names scripts by it
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
+	"os"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,10 +35,29 @@ type reply struct {
 	taken []int64
 }
 
-// run asks Redis, once, and once more if it does not know the script: then nothing has been taken yet.
-func (s *Store) run(ctx context.Context, parts []part) (reply, error) {
+// errNotAsked says that Redis had no chance to answer, for want of a free connection.
+var errNotAsked = errors.New("redislimit: redis was not asked in time: no connection was free")
+
+// departure is an argument that notes when go-redis writes it, which it does when it has got a connection.
+type departure struct {
+	number int
+	// at is when it was written, 0 if it was not.
+	at    atomic.Int64
+	clock func() time.Duration
+}
+
+// MarshalBinary is called by go-redis.
+func (d *departure) MarshalBinary() ([]byte, error) {
+	d.at.Store(int64(d.clock()))
+	return strconv.AppendInt(nil, int64(d.number), 10), nil
+}
+
+// run asks Redis, once, and once more if it does not know the script: then nothing has been taken yet. Redis has the time allowed to
+// answer. Connections may be used by others too: if the wait for one took most of that time, the error is errNotAsked.
+func (s *Store) run(ctx context.Context, parts []part, allowed time.Duration) (reply, error) {
+	left := &departure{number: len(parts), clock: s.now}
 	args := make([]any, 3, 3+6*len(parts))
-	args[0], args[1], args[2] = "evalsha", scriptSum, len(parts)
+	args[0], args[1], args[2] = "evalsha", scriptSum, left
 	for i := range parts {
 		args = append(args, s.redisKey(&parts[i].id))
 	}
@@ -48,9 +71,29 @@ func (s *Store) run(ctx context.Context, parts []part) (reply, error) {
 		numbers, err = s.process(ctx, args)
 	}
 	if err != nil {
+		if s.notAsked(err, time.Duration(left.at.Load()), allowed) {
+			err = fmt.Errorf("%w: %w", errNotAsked, err)
+		}
 		return reply{}, err
 	}
 	return read(numbers, parts)
+}
+
+// notAsked reports whether err comes of waiting for a connection. One that cannot be made is another matter.
+func (s *Store) notAsked(err error, left, allowed time.Duration) bool {
+	switch {
+	case left > 0: // and most of the time was over before
+		return errors.Is(err, os.ErrDeadlineExceeded) && s.now()-left < allowed/2 && s.taken() >= s.client.Options().PoolSize-1 // less this one
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded) && s.taken() >= s.client.Options().PoolSize
+}
+
+// taken is how many connections are in use.
+func (s *Store) taken() int {
+	pool := s.client.PoolStats()
+	return int(pool.TotalConns) - int(pool.IdleConns)
 }
 
 func (s *Store) process(ctx context.Context, args []any) ([]int64, error) {

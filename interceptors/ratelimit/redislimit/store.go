@@ -17,11 +17,16 @@ import (
 
 const (
 	defaultPrefix = "grpcguard:"
-	// defaultPatience is how long Redis has to answer at least, and how long a Take waits whose context has no deadline.
+	// defaultPatience is how long a Take waits whose context has no deadline.
 	defaultPatience = 50 * time.Millisecond
+	// answerTime is how long Redis has to answer at least. It is more than a caller waits: under a flood, this process may be late to
+	// read what has come in time, which must not look like a Redis that is down.
+	answerTime = 250 * time.Millisecond
 	// tripAfter is how many failures in a row stop the asking, and openFor for how long.
 	tripAfter = 5
 	openFor   = time.Second
+	// turnShare is how many keys it takes to have all places: each has its part of them and no more.
+	turnShare = 4
 )
 
 // ErrDown is returned while Redis is not asked, because it failed several times in a row just now.
@@ -38,6 +43,10 @@ type Store struct {
 	breaker  *gobreaker.TwoStepCircuitBreaker[struct{}]
 	changes  changes
 	leases   leases
+	memory   memory
+	turns    turns
+	places   chan struct{} // has one in it for each trip under way
+	eviction eviction
 
 	plans atomic.Pointer[map[ratelimit.Shared]*plan] // of the limits that were checked
 	mu    sync.Mutex                                 // guards adding to plans, closed, and adding to asks
@@ -58,8 +67,9 @@ type Option func(*Store)
 // nothing.
 func WithPrefix(prefix string) Option { return func(s *Store) { s.prefix = prefix } }
 
-// WithOnChange makes the store report that Redis is not asked any more, and that it is asked again. f is called with no lock held, one
-// change at a time and in order, and by no Take: if it blocks, later changes wait, and so does [Store.Close], which f must not call.
+// WithOnChange makes the store report that Redis is not asked any more, that it is asked again, and that it evicts keys. f is called with
+// no lock held, one change at a time and in order, and by no Take: if it blocks, later changes wait, and so does [Store.Close], which f
+// must not call. If it panics, that is ignored.
 func WithOnChange(f func(Change)) Option { return func(s *Store) { s.changes.report = f } }
 
 // New returns a store that asks through client, which stays the caller's to close, after [Store.Close]. It refuses a client that
@@ -82,6 +92,13 @@ func New(client *redis.Client, options ...Option) (*Store, error) {
 	s := &Store{client: client, prefix: defaultPrefix, patience: defaultPatience, start: time.Now()}
 	s.plans.Store(&map[ratelimit.Shared]*plan{})
 	s.leases.perShard = MaxLeases / shards
+	s.memory.perShard = MaxLeases / shards
+	places := client.Options().PoolSize
+	if most := client.Options().MaxActiveConns; most > 0 {
+		places = min(places, most)
+	}
+	s.places = make(chan struct{}, places)
+	s.turns = turns{perKey: max(1, places/turnShare), keys: make(map[digest]*turn)}
 	for _, option := range options {
 		option(s)
 	}
@@ -90,6 +107,7 @@ func New(client *redis.Client, options ...Option) (*Store, error) {
 		MaxRequests:   1,
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
 		OnStateChange: s.stateChanged,
+		IsExcluded:    func(err error) bool { return errors.Is(err, errNotAsked) },
 	})
 	return s, nil
 }
@@ -158,13 +176,7 @@ func (s *Store) Take(ctx context.Context, demands []ratelimit.Demand) (ratelimit
 	now, met := s.now(), 0
 	for i := range parts {
 		p := &parts[i]
-		if p.plan.lease < 2 {
-			continue
-		}
-		o := s.leases.take(p, now, len(parts) == 1)
-		if o.refill > 0 {
-			s.refill(*p, o.refill)
-		}
+		o := s.look(p, now, len(parts) == 1)
 		switch {
 		case o.refused:
 			s.leases.putBack(parts)
@@ -207,6 +219,7 @@ func (s *Store) Close() {
 	s.mu.Unlock()
 	s.asks.Wait()
 	s.leases.clear()
+	s.memory.clear()
 }
 
 // Stats are counted since [New].
@@ -221,6 +234,8 @@ type Stats struct {
 	LeaseHits uint64
 	// Leases is how many keys are leased or remembered as refused now.
 	Leases int
+	// Evicts says that Redis evicts keys when its memory is full, as far as is known; see [ErrEvicts].
+	Evicts bool
 	// Down says that Redis is not asked now, or only to see whether it is back.
 	Down bool
 }
@@ -234,5 +249,7 @@ func (s *Store) Stats() Stats {
 		Down:     s.breaker.State() != gobreaker.StateClosed,
 	}
 	stats.LeaseHits, stats.Leases = s.leases.stats()
+	stats.Leases += s.memory.stats()
+	stats.Evicts = s.eviction.evicts()
 	return stats
 }
