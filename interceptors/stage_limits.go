@@ -264,7 +264,10 @@ func (one *limit) retryDelay(d time.Duration) time.Duration {
 		return roundUp(d)
 	}
 	step := max(one.Per/16, time.Second)
-	return (d + step - 1) / step * step
+	if rest := d % step; rest > 0 {
+		d += step - rest
+	}
+	return d
 }
 
 // key appends to room what the call is counted by.
