@@ -40,7 +40,7 @@ lint: protodeps ## vet, golangci-lint, buf lint and format, generated code is fr
 	@$(MAKE) --no-print-directory generated-fresh
 
 faults: ## the journal on failing disks (strace makes them) and under a thousand kills: minutes
-	JOURNAL_FAULTS=1 JOURNAL_KILLS=1000 go test ./interceptors/audit/journal -run 'TestInjected|TestKill' -count 1 -timeout 60m -v | grep -vE '^ +--- (PASS|SKIP)|=== '
+	JOURNAL_FAULTS=1 JOURNAL_KILLS=1000 go test ./interceptors/audit/journal -run 'TestInjected|TestKill' -count 1 -timeout 60m
 
 bench: ## what a guarded call costs beside a bare one, as ratios in one run
 	cd benchmarks && go run .
