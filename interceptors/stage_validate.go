@@ -60,8 +60,7 @@ func (s validateStage) check(msg any, refuse refuser) *chain.Refusal {
 
 // theirFault tells the other side which fields break which rules.
 func theirFault(detail string, details ...protoadapt.MessageV1) *chain.Refusal {
-	return chain.RefuseWith(codes.InvalidArgument, "the message is invalid", "invalid-message", detail,
-		append([]protoadapt.MessageV1{errorInfo("MESSAGE_INVALID")}, details...)...)
+	return theirFaultFor("invalid-message", detail, details...)
 }
 
 // ourFault tells the other side nothing.

@@ -49,6 +49,10 @@ func (s *Server) Close(ctx context.Context) error {
 			return fmt.Errorf("%d calls have not ended: %w", n, ctx.Err())
 		}
 	}
+	select {
+	case s.allDone <- struct{}{}: // for whoever else waits
+	default:
+	}
 	s.behind.report(s.onError)
 	return nil
 }
