@@ -442,7 +442,7 @@ func TestABreakerUnderParallelCalls(t *testing.T) {
 		if !strings.HasPrefix(e.Detail, "from "+state+" to ") {
 			t.Fatalf("after %s comes %q", state, e.Detail)
 		}
-		state = strings.TrimPrefix(string(e.Name), "breaker-")
+		state = strings.TrimPrefix(string(e.Event), "breaker-")
 	}
 }
 
@@ -831,7 +831,12 @@ func TestRequestsThatCannotBeSentDoNotOpenABreaker(t *testing.T) {
 // eventsPanic is a sink whose events panic.
 type eventsPanic struct{ *recorder }
 
-func (eventsPanic) WriteEvent(context.Context, *audit.Event) error { panic("events") }
+func (s eventsPanic) Write(ctx context.Context, r *audit.Record) error {
+	if r.Type == audit.TypeEvent && r.Event != audit.EventStarted {
+		panic("events")
+	}
+	return s.recorder.Write(ctx, r)
+}
 
 // A sink that panics on an event does not reach the program, nor lose the place of a probe.
 func TestASinkThatPanicsOnEvents(t *testing.T) {

@@ -53,15 +53,26 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
+	records := newRecorder(sink, audit.SideClient, service, p, cfg.config)
+	record := &recordStage{recorder: records, denials: newDenials(records)}
+	if err := record.start(); err != nil {
+		return nil, fmt.Errorf("interceptors: recording the start: %w", err)
+	}
 	return &Client{
 		policy: p, source: source, rules: rules, cfg: cfg, metrics: metrics, breakers: make(map[string]*breakerStage),
-		record: &recordStage{sink: sink, side: audit.SideClient, service: service, policy: p},
+		record: record,
 	}, nil
 }
 
-// Close ends the sharing of breakers. It is for after the client's connections are closed; a guard without [WithBreakerSharing] has
-// nothing to close.
-func (c *Client) Close() { c.left.all() }
+// Close ends the sharing of breakers, and records the end. It is for after the client's connections are closed and before the sink is.
+// What the sink says goes to the error handler.
+func (c *Client) Close() {
+	c.left.all()
+	c.record.denials.flush()
+	if err := c.record.stop(); err != nil {
+		c.cfg.onSinkError(err)
+	}
+}
 
 // leaving is what ends the sharing of each breaker.
 type leaving struct {
@@ -92,7 +103,7 @@ func (c *Client) breakersOf(callee string) *breakerStage {
 	s := c.breakers[callee]
 	if s == nil {
 		s = &breakerStage{
-			callee: callee, fallbacks: c.cfg.fallbacks, sharer: c.cfg.sharer, events: events{c.record, c.cfg.onSinkError}, metrics: c.metrics, left: &c.left,
+			callee: callee, fallbacks: c.cfg.fallbacks, sharer: c.cfg.sharer, events: c.record.recorder, metrics: c.metrics, left: &c.left,
 		}
 		c.breakers[callee] = s
 	}

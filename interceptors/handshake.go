@@ -3,7 +3,6 @@ package interceptors
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -16,7 +15,6 @@ import (
 // the process hold on to each: beyond maxHandshakes that wait for it, the records are dropped, and every drop is reported.
 type handshakes struct {
 	record  *recordStage
-	onError func(error)
 	writing chan struct{}
 }
 
@@ -25,44 +23,25 @@ const maxHandshakes = 256
 var errHandshakeDropped = errors.New("interceptors: the record of a refused handshake was dropped, since the sink is behind")
 
 func (h *handshakes) refused(e *identity.HandshakeError) {
+	r := h.record.event(time.Now(), audit.EventHandshakeRefused)
+	r.Stage, r.Decision, r.Reason, r.Outcome, r.Code = "handshake", "denied", "handshake-refused", audit.OutcomeDenied, codes.Unavailable
+	r.Detail = e.Err.Error()
+	if e.Remote != nil {
+		r.Address = e.Remote.String()
+	}
+	// The identity is a claim that nobody verified.
+	if !e.Claimed.IsZero() {
+		r.Caller = e.Claimed.String()
+	}
+	if h.record.denials.counts(&r, false) {
+		return
+	}
 	select {
 	case h.writing <- struct{}{}:
 		defer func() { <-h.writing }()
 	default:
-		h.onError(errHandshakeDropped)
+		h.record.onError(errHandshakeDropped)
 		return
 	}
-	// No call's recovery is around this: a panic of the sink would end the process.
-	defer func() {
-		if p := recover(); p != nil {
-			h.onError(fmt.Errorf("interceptors: the sink panicked: %v", p))
-		}
-	}()
-	if err := h.record.sink.Write(context.Background(), h.record.ofHandshake(e)); err != nil {
-		h.onError(err)
-	}
-}
-
-// ofHandshake makes the record of a connection that was refused. The identity in it is a claim that nobody verified.
-func (s *recordStage) ofHandshake(e *identity.HandshakeError) *audit.Record {
-	r := &audit.Record{
-		Time:           time.Now(),
-		Side:           s.side,
-		Service:        s.service,
-		Stage:          "handshake",
-		Decision:       "denied",
-		Reason:         "handshake-refused",
-		Outcome:        audit.OutcomeHandshake,
-		Code:           codes.Unavailable,
-		Detail:         e.Err.Error(),
-		PolicyRevision: s.policy.Revision(),
-		PolicyHash:     s.policy.Hash(),
-	}
-	if e.Remote != nil {
-		r.Address = e.Remote.String()
-	}
-	if !e.Claimed.IsZero() {
-		r.Caller = e.Claimed.String()
-	}
-	return r
+	h.record.try(context.Background(), &r)
 }

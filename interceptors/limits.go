@@ -26,7 +26,7 @@ type limits struct {
 	rules    map[*policy.Rule]*limitPlan
 	store    ratelimit.Store
 	metrics  limitMetrics
-	events   events
+	events   *recorder
 	observed metric.Registration
 
 	down     atomic.Bool
@@ -62,7 +62,7 @@ type limit struct {
 	callerAlone bool
 }
 
-func newLimits(p *policy.Policy, cfg serverConfig, e events) (*limits, error) {
+func newLimits(p *policy.Policy, cfg serverConfig, e *recorder) (*limits, error) {
 	meter := cfg.telemetry.MeterProvider.Meter(scope)
 	l := &limits{rules: make(map[*policy.Rule]*limitPlan), store: cfg.store, events: e}
 	var err error

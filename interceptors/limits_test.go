@@ -127,13 +127,18 @@ type eventSink struct {
 	*recorder
 
 	mu     sync.Mutex
-	events []audit.Event
+	events []audit.Record
 }
 
-func (s *eventSink) WriteEvent(_ context.Context, e *audit.Event) error {
+func (s *eventSink) Write(ctx context.Context, r *audit.Record) error {
+	if r.Type != audit.TypeEvent || r.Event == audit.EventHandshakeRefused {
+		return s.recorder.Write(ctx, r)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(s.events, *e)
+	if r.Event != audit.EventStarted && r.Event != audit.EventStopped {
+		s.events = append(s.events, *r)
+	}
 	return nil
 }
 
@@ -142,7 +147,7 @@ func (s *eventSink) names() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.events {
-		names = append(names, string(e.Name))
+		names = append(names, string(e.Event))
 	}
 	return names
 }
@@ -907,7 +912,7 @@ func TestTheStoreFails(t *testing.T) {
 			if len(sink.events) != 1 {
 				t.Fatalf("events %v", sink.names())
 			}
-			if e := sink.events[0]; e.Name != audit.EventStoreDown || e.Side != audit.SideServer || e.Service != serverID || e.Subject != "rate limits" ||
+			if e := sink.events[0]; e.Event != audit.EventStoreDown || e.Side != audit.SideServer || e.Service != serverID || e.Subject != "rate limits" ||
 				e.Detail != "dial tcp 10.0.0.7: refused" || e.Time.IsZero() {
 				t.Errorf("event %+v", e)
 			}

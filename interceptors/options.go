@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
+	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/breaker"
 	"github.com/grpcguard/grpcguard/interceptors/fault"
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
@@ -28,6 +29,7 @@ type config struct {
 	telemetry   Telemetry
 	onSinkError func(error)
 	faults      *fault.Injector
+	recordClass audit.Class
 }
 
 type serverConfig struct {
@@ -99,6 +101,18 @@ func WithSinkErrorHandler(f func(error)) Option {
 			defer func() { _ = recover() }()
 			f(err)
 		}
+		return nil
+	})
+}
+
+// WithRecordClass says how the records of calls are kept whose rule has no record_class. Default: audit.Durable, no call that was let
+// in is answered before its record is kept. Transactions are always durable.
+func WithRecordClass(class audit.Class) Option {
+	return bothOption(func(c *config) error {
+		if class != audit.Durable && class != audit.BestEffort {
+			return fmt.Errorf("WithRecordClass: there is no class %d", class)
+		}
+		c.recordClass = class
 		return nil
 	})
 }

@@ -30,6 +30,7 @@ type Server struct {
 	credentials credentials.TransportCredentials
 	telemetry   Telemetry
 	limits      *limits
+	record      *recordStage
 	age         time.Duration
 }
 
@@ -50,12 +51,13 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
-	record := &recordStage{sink: sink, side: audit.SideServer, service: service, policy: p}
-	limits, err := newLimits(p, cfg, events{record, cfg.onSinkError})
+	records := newRecorder(sink, audit.SideServer, service, p, cfg.config)
+	record := &recordStage{recorder: records, denials: newDenials(records)}
+	limits, err := newLimits(p, cfg, records)
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
-	s := &Server{policy: p, telemetry: cfg.telemetry, age: connectionAge(lifetime), limits: limits}
+	s := &Server{record: record, policy: p, telemetry: cfg.telemetry, age: connectionAge(lifetime), limits: limits}
 	stages := []chain.Stage{record}
 	if !cfg.telemetry.Off {
 		stages = append(stages, traceStage{tracer: cfg.telemetry.TracerProvider.Tracer(scope), propagator: cfg.telemetry.Propagator})
@@ -68,8 +70,10 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 		stages = append(stages, &faultStage{cfg.faults})
 	}
 	s.chain = chain.NewServer(cfg.onSinkError, stages...)
-	handshakes := &handshakes{record: record, onError: cfg.onSinkError, writing: make(chan struct{}, maxHandshakes)}
-	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError(handshakes.refused))
+	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError((&handshakes{record, make(chan struct{}, maxHandshakes)}).refused))
+	if err := records.start(); err != nil {
+		return nil, fmt.Errorf("interceptors: recording the start: %w", err)
+	}
 	return s, nil
 }
 
@@ -122,7 +126,9 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 // Close waits until all calls have ended and their records are with the sink, or until ctx is done, which is an error: a handler
 // may take its time. It is for after the gRPC server has stopped and before the sink is closed, which is its owner's.
 func (s *Server) Close(ctx context.Context) error {
-	if err := errors.Join(s.chain.Close(ctx), s.limits.close()); err != nil {
+	err := s.chain.Close(ctx)
+	s.record.denials.flush()
+	if err := errors.Join(err, s.limits.close(), s.record.stop()); err != nil {
 		return fmt.Errorf("interceptors: %w", err)
 	}
 	return nil

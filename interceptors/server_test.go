@@ -167,7 +167,7 @@ func TestRefusedHandshakesAreRecorded(t *testing.T) {
 			w := newWorld(t)
 			tt.connect(t, w)
 			r := w.records.all(t, 1)[0]
-			if r.Outcome != audit.OutcomeHandshake || r.Stage != "handshake" || r.Decision != "denied" || r.Caller != tt.claimed || r.Method != "" ||
+			if r.Event != audit.EventHandshakeRefused || r.Outcome != audit.OutcomeDenied || r.Stage != "handshake" || r.Decision != "denied" || r.Caller != tt.claimed || r.Method != "" ||
 				!strings.HasPrefix(r.Address, "127.0.0.1:") || r.Service != serverID {
 				t.Errorf("record %+v", r)
 			}

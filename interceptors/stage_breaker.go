@@ -26,7 +26,7 @@ type breakerStage struct {
 	callee    string
 	fallbacks map[string]Fallback
 	sharer    breaker.Sharer
-	events    events
+	events    *recorder
 	metrics   breakerMetrics
 	left      *leaving
 	breakers  sync.Map // *policy.Rule -> *circuit

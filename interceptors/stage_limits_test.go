@@ -51,10 +51,10 @@ func limitedPolicy(tb testing.TB, rule string) *policy.Policy {
 // noted is a sink that keeps the names of events. Tests use it from one goroutine.
 type noted struct{ events []string }
 
-func (*noted) Write(context.Context, *audit.Record) error { return nil }
-
-func (n *noted) WriteEvent(_ context.Context, e *audit.Event) error {
-	n.events = append(n.events, string(e.Name))
+func (n *noted) Write(_ context.Context, r *audit.Record) error {
+	if r.Type == audit.TypeEvent {
+		n.events = append(n.events, string(r.Event))
+	}
 	return nil
 }
 
@@ -63,7 +63,7 @@ func limitsOf(tb testing.TB, p *policy.Policy, store ratelimit.Store) (*limits, 
 	tb.Helper()
 	sink := &noted{}
 	cfg := serverConfig{config: config{telemetry: Telemetry{Off: true}.settled()}, store: store}
-	l, err := newLimits(p, cfg, events{&recordStage{sink: sink, policy: p}, func(err error) { tb.Error(err) }})
+	l, err := newLimits(p, cfg, &recorder{sink: sink, policy: p, onError: func(err error) { tb.Error(err) }})
 	if err != nil {
 		tb.Fatal(err)
 	}

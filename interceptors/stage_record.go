@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"google.golang.org/grpc/metadata"
+
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
 	"github.com/grpcguard/grpcguard/policy"
@@ -11,13 +13,18 @@ import (
 
 // recordStage is the outermost: its End comes last, and writes the record of the call.
 type recordStage struct {
-	sink    audit.Sink
-	side    audit.Side
-	service string
-	policy  *policy.Policy
+	*recorder
+
+	transactions *transactionStage // nil on a client
+	denials      *denials
 }
 
 func (*recordStage) Name() string { return "record" }
+
+func (s *recordStage) Admit(c *chain.Call) *chain.Refusal {
+	c.Number = s.calls.Add(1)
+	return nil
+}
 
 // records are reused: a sink keeps none.
 var records = sync.Pool{New: func() any { return new(audit.Record) }}
@@ -25,40 +32,78 @@ var records = sync.Pool{New: func() any { return new(audit.Record) }}
 func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
 	r := records.Get().(*audit.Record) //nolint:forcetypeassert // The pool holds nothing else.
 	defer records.Put(r)
+	s.fill(ctx, c, r)
+	r.Type, r.Class = audit.TypeCall, s.classOf(c.Rule)
+	r.Duration = c.Result.Duration
+	r.Outcome, r.Code = c.Result.Outcome, c.Result.Code
+	r.Stage, r.Detail = c.Result.Stage, c.Result.Detail
+	if c.Result.Reason != "" {
+		r.Reason = c.Result.Reason
+	}
+	r.Received, r.Sent = c.Received(), c.Sent()
+	r.ReceivedBytes, r.SentBytes = c.ReceivedBytes(), c.SentBytes()
+	begun := s.transactions != nil && s.transactions.conclude(c, r)
+	if !begun && r.Outcome == audit.OutcomeDenied && s.denials.counts(r, c.Rule != nil) {
+		return nil
+	}
+	return s.write(ctx, r)
+}
+
+// fill says in r what is known of a call from its beginning on.
+func (s *recordStage) fill(ctx context.Context, c *chain.Call, r *audit.Record) {
 	*r = audit.Record{
+		ID:             audit.ID{Guard: s.guard, Call: c.Number},
 		Time:           c.Start,
-		Duration:       c.Result.Duration,
 		Side:           s.side,
 		Service:        s.service,
 		Method:         c.Method,
 		Kind:           c.Kind.String(),
 		Callee:         c.Callee,
-		Stage:          c.Result.Stage,
-		Reason:         c.Result.Reason,
-		Outcome:        c.Result.Outcome,
-		Code:           c.Result.Code,
-		Detail:         c.Result.Detail,
-		Received:       c.Received(),
-		Sent:           c.Sent(),
+		Decision:       decisionOf(c),
 		PolicyRevision: s.policy.Revision(),
 		PolicyHash:     s.policy.Hash(),
 	}
 	if caller := c.Caller; caller != nil {
 		r.Caller, r.CallerSerial, r.Address = caller.ID().String(), caller.Serial(), caller.Address()
+		r.TrustDomain = caller.TrustDomain().Name()
 	} else if c.Peer != nil && c.Peer.Addr != nil {
 		r.Address = c.Peer.Addr.String()
 	}
-	r.Decision = decisionOf(c)
 	if d := c.Decision; d != nil {
-		r.Rule = d.Rule
-		if r.Reason == "" {
-			r.Reason = d.Reason.String()
-		}
+		r.Rule, r.Reason = d.Rule, d.Reason.String()
 	}
 	if sc := c.SpanContext(ctx); sc.IsValid() {
 		r.TraceID, r.SpanID = sc.TraceID().String(), sc.SpanID().String()
 	}
-	return s.sink.Write(ctx, r)
+	r.RequestID = s.requestID(ctx)
+}
+
+// requestIDKey is the metadata in which callers, and the proxies before them, name a request.
+const requestIDKey = "x-request-id"
+
+func (s *recordStage) requestID(ctx context.Context) string {
+	if s.side == audit.SideClient {
+		// With the options of contexts that other interceptors made; the last one wins.
+		if md, ok := metadata.FromOutgoingContext(ctx); ok {
+			if v := md[requestIDKey]; len(v) > 0 {
+				return v[len(v)-1]
+			}
+		}
+		return ""
+	}
+	if v := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// classOf returns how the record of a call is kept that is no transaction. Whoever calls a method that does not exist cannot make the
+// server wait for a disk.
+func (s *recordStage) classOf(rule *policy.Rule) audit.Class {
+	if rule == nil && s.side == audit.SideServer {
+		return audit.BestEffort
+	}
+	return s.class
 }
 
 // decisionOf says, for records and spans, what the policy made of a call. A client asks it nothing.

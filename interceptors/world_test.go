@@ -161,6 +161,9 @@ type recorder struct {
 func newRecorder() *recorder { return &recorder{changed: make(chan struct{})} }
 
 func (r *recorder) Write(_ context.Context, rec *audit.Record) error {
+	if rec.Event == audit.EventStarted || rec.Event == audit.EventStopped {
+		return nil
+	}
 	r.mu.Lock()
 	blocked := r.blocked
 	r.mu.Unlock()

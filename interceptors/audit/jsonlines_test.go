@@ -26,8 +26,8 @@ func TestALineForARecord(t *testing.T) {
 	if err := audit.NewJSONLines(&out).Write(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"time":"2026-11-24T00:02:03.000000004Z","side":"server","outcome":"denied","code":"PermissionDenied","method":"/a.B/C",` +
-		`"caller":"spiffe://a.test/b","reason":"no-rule","duration_ns":1500,"received":2,"sent":0}` + "\n"
+	want := `{"time":"2026-11-24T00:02:03.000000004Z","side":"server","method":"/a.B/C","caller":"spiffe://a.test/b","reason":"no-rule",` +
+		`"outcome":"denied","code":"PermissionDenied","duration_ns":1500,"received":2}` + "\n"
 	if out.String() != want {
 		t.Errorf("got  %s\nwant %s", &out, want)
 	}
@@ -44,6 +44,8 @@ func TestRecordsCannotBeForged(t *testing.T) {
 		"invalid UTF-8":       "a\xff\xfeb",
 		"a line separator":    "a\u2028b",
 		"an escape for a TTY": "a\x1b[2Jb",
+		"another of one rune": "a\u009b2Jb\x7f",
+		"text from the right": "a\u202egnp.exe",
 		"a megabyte":          strings.Repeat("x", 1<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +59,7 @@ func TestRecordsCannotBeForged(t *testing.T) {
 				t.Errorf("%d lines, %d bytes", n, out.Len())
 			}
 			for _, c := range out.String()[:out.Len()-1] {
-				if c < ' ' || c == '\u2028' || c == '\x7f' {
+				if c < ' ' || c == '\u2028' || c == '\u202e' || c >= '\x7f' && c < '\xa0' {
 					t.Errorf("%q is written as it is", c)
 				}
 			}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // Kind is how many messages pass each way.
@@ -55,6 +56,8 @@ type Call struct {
 
 	// Method is the full method. On a server it is what the caller sent, until Rule is known.
 	Method string
+	// Number is what the record stage counts calls by.
+	Number uint64
 	// Start is when the call began, the one reading of the clock that all stages share.
 	Start time.Time
 	// Peer is the other end of the connection; on a client nil.
@@ -78,7 +81,7 @@ type Call struct {
 
 	refusal        atomic.Pointer[refused]
 	answered       atomic.Uint32 // 1 + the code of the status that gRPC has sent by itself
-	received, sent atomic.Uint64
+	received, sent passed
 	state          atomic.Uint32
 	tagged         atomic.Bool
 	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
@@ -90,7 +93,7 @@ type Call struct {
 	cutAt          time.Time
 	cutCause       *RefusalCause
 	cutter         *time.Timer
-	kept           [2]kept
+	kept           [3]kept
 	held           [2]Releaser
 }
 
@@ -156,11 +159,27 @@ type Result struct {
 	Duration              time.Duration
 }
 
-// Received and Sent count the messages that passed so far.
-func (c *Call) Received() uint64 { return c.received.Load() }
+// passed counts messages that passed one way.
+type passed struct{ messages, bytes atomic.Uint64 }
+
+func (p *passed) add(msg any) {
+	p.messages.Add(1)
+	if m, ok := msg.(proto.Message); ok {
+		p.bytes.Add(uint64(proto.Size(m)))
+	}
+}
+
+// Received counts the messages that were received so far.
+func (c *Call) Received() uint64 { return c.received.messages.Load() }
 
 // Sent counts the messages that were sent so far.
-func (c *Call) Sent() uint64 { return c.sent.Load() }
+func (c *Call) Sent() uint64 { return c.sent.messages.Load() }
+
+// ReceivedBytes and SentBytes count their bytes, in encoded form without redundancy.
+func (c *Call) ReceivedBytes() uint64 { return c.received.bytes.Load() }
+
+// SentBytes is the like of ReceivedBytes.
+func (c *Call) SentBytes() uint64 { return c.sent.bytes.Load() }
 
 // SpanContext returns the span that belongs to the call: the one in ctx, the context of a hook, or the one that was set.
 func (c *Call) SpanContext(ctx context.Context) trace.SpanContext {

@@ -77,7 +77,7 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		returned = true
 		return r.err
 	}
-	c.sent.Add(1)
+	c.sent.add(req)
 	if c.Instead != nil {
 		err = c.Instead.unary(c, req, reply)
 	} else {

@@ -43,7 +43,7 @@ func (s *clientStream) SendMsg(m any) error {
 		// gRPC has ended it.
 		return s.finish(err)
 	}
-	s.call.sent.Add(1)
+	s.call.sent.add(m)
 	return nil
 }
 

@@ -183,7 +183,7 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		if r := s.stages.runSend(ctx, c, resp); r != nil {
 			return r.err
 		}
-		c.sent.Add(1)
+		c.sent.add(resp)
 		return nil
 	})
 	if err != nil {

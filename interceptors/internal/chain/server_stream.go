@@ -47,6 +47,6 @@ func (s *serverStream) SendMsg(m any) error {
 		s.call.answeredWith(err)
 		return err
 	}
-	s.call.sent.Add(1)
+	s.call.sent.add(m)
 	return nil
 }

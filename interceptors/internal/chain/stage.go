@@ -102,7 +102,7 @@ func (s *stages) runBegin(ctx context.Context, c *Call) *Refusal {
 }
 
 func (s *stages) runReceive(ctx context.Context, c *Call, msg any) *Refusal {
-	c.received.Add(1)
+	c.received.add(msg)
 	for _, v := range s.receive {
 		if r := v.hook.Receive(ctx, c, msg); r != nil {
 			return c.refuse(v.name, r)

@@ -1,0 +1,126 @@
+package interceptors
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+)
+
+// denials keeps a flood of refused calls from becoming a flood of records. Of the calls of one caller, or to one callee, that are refused alike, the first
+// of each second have records of their own; the others are counted, and the count is a record. Nothing that a caller can choose
+// freely, such as the name of a method that does not exist, tells two of them apart.
+type denials struct {
+	*recorder
+
+	mu     sync.Mutex
+	groups map[denied]*group
+	timer  *time.Timer // nil while there are no groups
+}
+
+// denied is what refused calls have in common that are counted together.
+type denied struct {
+	who, method, stage, reason string
+	event                      audit.EventName
+	code                       codes.Code
+}
+
+// group is what was refused alike in one second.
+type group struct {
+	alone       int
+	counted     uint64
+	first, last time.Time
+	record      audit.Record // of the first that was counted
+}
+
+const (
+	// maxAlone is how many have records of their own.
+	maxAlone = 100
+	// maxGroups bounds how many callers and methods are told apart.
+	maxGroups  = 4096
+	countEvery = time.Second
+)
+
+func newDenials(r *recorder) *denials { return &denials{recorder: r, groups: make(map[denied]*group)} }
+
+// counts reports whether a refused call is only counted, and so gets no record of its own.
+func (d *denials) counts(r *audit.Record, known bool) bool {
+	key := denied{who: r.Caller, stage: r.Stage, reason: r.Reason, event: r.Event, code: r.Code}
+	switch {
+	case r.Side == audit.SideClient:
+		key.who = r.Callee
+	case r.Caller == "" || r.Event != "": // The caller of a refused handshake is who it says.
+		key.who = host(r.Address)
+	}
+	if known {
+		key.method = r.Method
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.groups[key]
+	if g == nil {
+		if len(d.groups) >= maxGroups {
+			key.who, key.method = "", ""
+			g = d.groups[key]
+		}
+		if g == nil {
+			g = &group{}
+			d.groups[key] = g
+		}
+		if d.timer == nil {
+			d.timer = time.AfterFunc(countEvery, d.flush)
+		}
+	}
+	if g.alone < maxAlone {
+		g.alone++
+		return false
+	}
+	at := r.Time.Add(r.Duration)
+	if g.counted == 0 {
+		g.first, g.record = at, *r
+	}
+	g.counted++
+	g.last = at
+	return true
+}
+
+// flush writes what was counted.
+func (d *denials) flush() {
+	d.mu.Lock()
+	groups := d.groups
+	d.groups = make(map[denied]*group)
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	d.mu.Unlock()
+	for key, g := range groups {
+		if g.counted == 0 {
+			continue
+		}
+		r := &g.record
+		r.ID, r.Type, r.Class, r.Time, r.Duration, r.Count = d.next(), audit.TypeDenials, audit.BestEffort, g.first, g.last.Sub(g.first), g.counted
+		r.TraceID, r.SpanID, r.RequestID, r.Detail = "", "", "", ""
+		r.Received, r.Sent, r.ReceivedBytes, r.SentBytes = 0, 0, 0, 0
+		if key.method == "" {
+			r.Method = ""
+		}
+		if key.who == "" {
+			r.Caller, r.CallerSerial, r.TrustDomain, r.Address, r.Callee = "", "", "", "", ""
+			r.Detail = "of more callers than are told apart"
+		}
+		d.try(context.Background(), r)
+	}
+}
+
+// host returns an address without its port.
+func host(address string) string {
+	if h, _, err := net.SplitHostPort(address); err == nil {
+		return h
+	}
+	return address
+}
