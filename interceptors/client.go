@@ -54,7 +54,7 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
 	records := newRecorder(sink, audit.SideClient, service, p, cfg.config)
-	record := &recordStage{recorder: records, denials: newDenials(records)}
+	record := &recordStage{recorder: records, denials: newDenials(records, cfg.denials)}
 	if err := record.start(); err != nil {
 		return nil, fmt.Errorf("interceptors: recording the start: %w", err)
 	}

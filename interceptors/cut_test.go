@@ -192,7 +192,7 @@ func TestDeadlinesThatMeetTheEndOfTheirCalls(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.policy = compile(t, policyID+"services:\n  guardtest.v1.EchoService: {max_deadline: 0.001s}\n")
-			guard, err := interceptors.NewServer(w.policy, w.workload(serverID), w.records, interceptors.Telemetry{Off: !traced})
+			guard, err := interceptors.NewServer(w.policy, w.workload(serverID), w.records, interceptors.Telemetry{Off: !traced}, everyDenial)
 			must(t, err)
 			w.addr = w.serve(guard.ServerOptions()...)
 			c := w.as(friendID)

@@ -17,6 +17,8 @@ import (
 type denials struct {
 	*recorder
 
+	alone int // how many have records of their own
+
 	mu     sync.Mutex
 	groups map[denied]*group
 	timer  *time.Timer // nil while there are no groups
@@ -38,14 +40,15 @@ type group struct {
 }
 
 const (
-	// maxAlone is how many have records of their own.
-	maxAlone = 100
+	defaultDenials = 100
 	// maxGroups bounds how many callers and methods are told apart.
 	maxGroups  = 4096
 	countEvery = time.Second
 )
 
-func newDenials(r *recorder) *denials { return &denials{recorder: r, groups: make(map[denied]*group)} }
+func newDenials(r *recorder, alone int) *denials {
+	return &denials{recorder: r, alone: alone, groups: make(map[denied]*group)}
+}
 
 // counts reports whether a refused call is only counted, and so gets no record of its own.
 func (d *denials) counts(r *audit.Record, known bool) bool {
@@ -75,7 +78,7 @@ func (d *denials) counts(r *audit.Record, known bool) bool {
 			d.timer = time.AfterFunc(countEvery, d.flush)
 		}
 	}
-	if g.alone < maxAlone {
+	if g.alone < d.alone {
 		g.alone++
 		return false
 	}

@@ -181,7 +181,7 @@ func tryLimitedWorld(t *testing.T, yaml string, opts ...interceptors.ServerOptio
 	must(t, err)
 	t.Cleanup(func() { must(t, w.authority.Close()) })
 	w.policy = compile(t, policyID+yaml)
-	w.guard, err = interceptors.NewServer(w.policy, w.workload(serverID), sink, append([]interceptors.ServerOption{interceptors.Telemetry{Off: true}}, opts...)...)
+	w.guard, err = interceptors.NewServer(w.policy, w.workload(serverID), sink, append([]interceptors.ServerOption{interceptors.Telemetry{Off: true}, everyDenial}, opts...)...)
 	if err == nil {
 		t.Cleanup(func() { must(t, w.guard.Close(context.Background())) })
 	}
@@ -526,7 +526,7 @@ func TestLimitsThatDoNotStart(t *testing.T) {
 		{"no function", "", []interceptors.ServerOption{interceptors.WithKeyFunction("tenant", nil)}, `interceptors: WithKeyFunction: "tenant" is nil`},
 		{"two functions", "", []interceptors.ServerOption{interceptors.WithKeyFunction("tenant", nothing), interceptors.WithKeyFunction("tenant", nothing)},
 			`interceptors: WithKeyFunction: "tenant" is registered twice`},
-		{"a nil option", "", []interceptors.ServerOption{nil}, "interceptors: server option 1 is nil"},
+		{"a nil option", "", []interceptors.ServerOption{nil}, "interceptors: server option 2 is nil"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,6 +30,7 @@ type config struct {
 	onSinkError func(error)
 	faults      *fault.Injector
 	recordClass audit.Class
+	denials     int
 }
 
 type serverConfig struct {
@@ -62,7 +63,7 @@ type clientOption func(*clientConfig) error
 func (f clientOption) client(c *clientConfig) error { return f(c) }
 
 func newServerConfig(opts []ServerOption) (serverConfig, error) {
-	c := serverConfig{config: config{onSinkError: otel.Handle}}
+	c := serverConfig{config: config{onSinkError: otel.Handle, denials: defaultDenials}}
 	for i, opt := range opts {
 		if opt == nil {
 			return c, fmt.Errorf("interceptors: server option %d is nil", i)
@@ -76,7 +77,7 @@ func newServerConfig(opts []ServerOption) (serverConfig, error) {
 }
 
 func newClientConfig(opts []ClientOption) (clientConfig, error) {
-	c := clientConfig{config: config{onSinkError: otel.Handle}}
+	c := clientConfig{config: config{onSinkError: otel.Handle, denials: defaultDenials}}
 	for i, opt := range opts {
 		if opt == nil {
 			return c, fmt.Errorf("interceptors: client option %d is nil", i)
@@ -113,6 +114,18 @@ func WithRecordClass(class audit.Class) Option {
 			return fmt.Errorf("WithRecordClass: there is no class %d", class)
 		}
 		c.recordClass = class
+		return nil
+	})
+}
+
+// WithDenialRecords says how many calls of one caller that are refused alike, to one method and for one reason, have records of their
+// own in a second. Those beyond are counted, and the exact count is a record of its own, a second later. Default: 100.
+func WithDenialRecords(perSecond int) Option {
+	return bothOption(func(c *config) error {
+		if perSecond < 1 {
+			return fmt.Errorf("WithDenialRecords: %d is less than 1", perSecond)
+		}
+		c.denials = perSecond
 		return nil
 	})
 }

@@ -52,7 +52,7 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
 	records := newRecorder(sink, audit.SideServer, service, p, cfg.config)
-	record := &recordStage{recorder: records, denials: newDenials(records)}
+	record := &recordStage{recorder: records, denials: newDenials(records, cfg.denials)}
 	limits, err := newLimits(p, cfg, records)
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"runtime"
 	"strings"
@@ -55,6 +56,9 @@ type world struct {
 	guard     *interceptors.Server
 }
 
+// everyDenial has each refused call leave a record, for tests that count them.
+var everyDenial = interceptors.WithDenialRecords(math.MaxInt)
+
 // newWorld starts a server that listens until the test ends. Without options tracing is off.
 func newWorld(t *testing.T, opts ...interceptors.ServerOption) *world {
 	t.Helper()
@@ -67,6 +71,7 @@ func newWorld(t *testing.T, opts ...interceptors.ServerOption) *world {
 	if len(opts) == 0 {
 		opts = append(opts, interceptors.Telemetry{Off: true})
 	}
+	opts = append([]interceptors.ServerOption{everyDenial}, opts...)
 	w.guard, err = interceptors.NewServer(w.policy, w.workload(serverID), w.records, opts...)
 	must(t, err)
 	srv := grpc.NewServer(w.guard.ServerOptions()...)

@@ -1,7 +1,10 @@
 // Package audit holds what grpcguard records of each call, and where it goes.
 package audit
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Sink takes records: of each call one when it has ended and before its answer leaves, on the call's goroutine; of a transaction one
 // more before its handler starts; of what happens beside calls one each. What a sink does not do quickly, callers wait for. Some
@@ -16,6 +19,10 @@ import "context"
 type Sink interface {
 	Write(ctx context.Context, r *Record) error
 }
+
+// ErrUndecided says that a record may or may not be kept: whoever wrote it stopped waiting. The error of a sink that is no ErrUndecided
+// says that it is not.
+var ErrUndecided = errors.New("audit: the record may or may not be kept")
 
 // ReadySink is a [Sink] that knows when it would take no record that is to be kept. It is asked before a call whose record must be
 // Durable is read, so that nothing is begun that cannot be recorded.

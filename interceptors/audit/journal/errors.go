@@ -13,6 +13,8 @@ var (
 	ErrFailed = errors.New("journal: closed itself after a failure")
 	// ErrFull says that the disk has no room. The record was not kept; the journal takes records again when there is room.
 	ErrFull = errors.New("journal: no room on the disk")
+	// ErrBehind says that as much waits for the disk as may. The record was not taken.
+	ErrBehind = errors.New("journal: the disk is behind, and the record was not taken")
 	// ErrUndecided says that nobody knows whether the record is or will be durable: the caller stopped waiting, or the failure was its own
 	// commit's. An error of Append without it means that the record is not in the journal and will not be.
 	ErrUndecided = errors.New("journal: the record may or may not become durable")

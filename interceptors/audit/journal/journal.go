@@ -200,7 +200,7 @@ func (j *Journal) begin(ctx context.Context, record []byte) (Pending, error) {
 			j.mu.Unlock()
 			return Pending{}, err
 		}
-		if j.fill.count == 0 || len(j.fill.buf)+frameSize+len(record) <= j.opts.BatchBytes {
+		if j.fits(record) {
 			break
 		}
 		if j.room == nil {
@@ -215,15 +215,26 @@ func (j *Journal) begin(ctx context.Context, record []byte) (Pending, error) {
 		}
 		j.mu.Lock()
 	}
+	p := j.add(record)
+	j.mu.Unlock()
+	return p, nil
+}
+
+// fits reports whether there is room for a record. It is called under mu, as is add.
+func (j *Journal) fits(record []byte) bool {
+	return j.fill.count == 0 || len(j.fill.buf)+frameSize+len(record) <= j.opts.BatchBytes
+}
+
+// add adds a record to the batch that is filled.
+func (j *Journal) add(record []byte) Pending {
 	b := j.fill
 	p := Pending{out: b.out, nth: b.count}
 	b.buf = appendFrame(b.buf, record)
 	b.count++
-	j.mu.Unlock()
 	if p.nth == 0 {
 		notify(j.wake)
 	}
-	return p, nil
+	return p
 }
 
 // refusal says why no record is taken, or is nil. It is called under mu.

@@ -1,0 +1,200 @@
+// Package durable keeps audit records in a journal: a call that must be recorded is not answered before its record is on disk.
+package durable
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/interceptors/audit/journal"
+)
+
+// Options say how a Sink keeps records. The zero value is its default.
+type Options struct {
+	// MaxWaiting bounds how many calls may wait for the disk at once. When there are more, further records that must be durable are
+	// refused with [journal.ErrBehind], and so are their calls, so that a disk that stands still cannot fill the memory. The default is 16,384.
+	MaxWaiting int
+	// MeterProvider makes the metrics grpcguard.audit.records.dropped and grpcguard.audit.records.waiting. The default is
+	// otel.GetMeterProvider().
+	MeterProvider metric.MeterProvider
+}
+
+// Sink keeps audit records in a [journal.Journal]. It is an [audit.ReadySink], and safe for concurrent use.
+//
+// A record whose class is Durable is in the journal, for good, when Write returns nil. One whose class is BestEffort is taken if there is
+// room for it in memory, and is lost if the process is killed before the next commit; one for which there is no room is dropped and
+// counted, and the count becomes a record as soon as there is room.
+type Sink struct {
+	journal    *journal.Journal
+	maxWaiting int64
+	waiting    atomic.Int64
+	guard      uint64
+	events     atomic.Uint64
+
+	dropped  atomic.Uint64 // since they were reported last
+	drops    metric.Int64Counter
+	observed metric.Registration
+
+	mu        sync.Mutex
+	reporting *time.Timer      // nil while nothing was dropped
+	from      audit.Record     // the first that was dropped
+	policies  map[string]start // by guard
+	lost      bool             // of some guards it is not known
+}
+
+var _ audit.ReadySink = (*Sink)(nil)
+
+// NewSink returns a sink that writes to j. The journal stays the caller's to close, after the sink.
+func NewSink(j *journal.Journal, opts Options) (*Sink, error) {
+	if opts.MaxWaiting == 0 {
+		opts.MaxWaiting = 16 << 10
+	}
+	if opts.MaxWaiting < 1 {
+		return nil, fmt.Errorf("durable: Options.MaxWaiting is %d", opts.MaxWaiting)
+	}
+	if opts.MeterProvider == nil {
+		opts.MeterProvider = otel.GetMeterProvider()
+	}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // It never fails.
+	s := &Sink{journal: j, maxWaiting: int64(opts.MaxWaiting), guard: binary.BigEndian.Uint64(random[:])}
+	meter := opts.MeterProvider.Meter("github.com/grpcguard/grpcguard/interceptors/audit/durable")
+	var err error
+	if s.drops, err = meter.Int64Counter("grpcguard.audit.records.dropped", metric.WithUnit("{record}"),
+		metric.WithDescription("Best-effort records that were dropped, since the journal was behind.")); err != nil {
+		return nil, fmt.Errorf("durable: %w", err)
+	}
+	waiting, err := meter.Int64ObservableGauge("grpcguard.audit.records.waiting", metric.WithUnit("{record}"),
+		metric.WithDescription("Calls that wait until their record is durable."))
+	if err != nil {
+		return nil, fmt.Errorf("durable: %w", err)
+	}
+	if s.observed, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(waiting, s.waiting.Load())
+		return nil
+	}, waiting); err != nil {
+		return nil, fmt.Errorf("durable: %w", err)
+	}
+	s.policies, s.lost = readPolicies(j)
+	return s, nil
+}
+
+// encoded holds memory for encoded records: the journal copies them.
+var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+
+// Write implements [audit.Sink].
+func (s *Sink) Write(ctx context.Context, r *audit.Record) error {
+	if r.Event == audit.EventStarted {
+		return s.started(ctx, r)
+	}
+	if r.Class == audit.BestEffort {
+		return s.offer(r)
+	}
+	_, err := s.keep(ctx, r)
+	return err
+}
+
+// keep writes a record and waits until it is durable.
+func (s *Sink) keep(ctx context.Context, r *audit.Record) (uint64, error) {
+	defer s.waiting.Add(-1)
+	if s.waiting.Add(1) > s.maxWaiting {
+		return 0, fmt.Errorf("%w: %d calls wait", journal.ErrBehind, s.maxWaiting)
+	}
+	buf := encoded.Get().(*[]byte) //nolint:forcetypeassert // The pool holds nothing else.
+	*buf = audit.AppendRecord((*buf)[:0], r)
+	p, err := s.journal.Begin(ctx, *buf)
+	encoded.Put(buf)
+	if err != nil {
+		return 0, err
+	}
+	index, err := p.Wait(ctx)
+	if errors.Is(err, journal.ErrUndecided) {
+		return 0, fmt.Errorf("%w: %w", audit.ErrUndecided, err)
+	}
+	return index, err
+}
+
+// offer writes a record that nobody waits for.
+func (s *Sink) offer(r *audit.Record) error {
+	buf := encoded.Get().(*[]byte) //nolint:forcetypeassert // The pool holds nothing else.
+	*buf = audit.AppendRecord((*buf)[:0], r)
+	_, err := s.journal.Offer(*buf)
+	encoded.Put(buf)
+	if err != nil {
+		s.drop(r, 1)
+	}
+	return nil
+}
+
+const reportEvery = time.Second
+
+// drop counts what was dropped, and has the count reported.
+func (s *Sink) drop(r *audit.Record, n uint64) {
+	s.dropped.Add(n)
+	s.drops.Add(context.Background(), int64(n))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reporting == nil {
+		s.from = audit.Record{Side: r.Side, Service: r.Service, PolicyRevision: r.PolicyRevision, PolicyHash: r.PolicyHash, Time: r.Time}
+		s.reporting = time.AfterFunc(reportEvery, s.report)
+	}
+}
+
+// report writes how many records were dropped, or tries again later.
+func (s *Sink) report() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reporting = nil
+	n := s.dropped.Swap(0)
+	if n == 0 {
+		return
+	}
+	event := s.from
+	event.ID, event.Type, event.Event, event.Count = s.id(), audit.TypeEvent, audit.EventDropped, n
+	event.Duration = time.Since(event.Time)
+	if _, err := s.journal.Offer(audit.AppendRecord(nil, &event)); err != nil {
+		s.dropped.Add(n)
+		if s.journal.Err() == nil && !errors.Is(err, journal.ErrClosed) {
+			s.reporting = time.AfterFunc(reportEvery, s.report)
+		}
+	}
+}
+
+func (s *Sink) id() audit.ID { return audit.ID{Guard: s.guard, Call: s.events.Add(1)} }
+
+// Ready implements [audit.ReadySink].
+func (s *Sink) Ready() error {
+	if s.waiting.Load() >= s.maxWaiting {
+		return journal.ErrBehind
+	}
+	return s.journal.Ready()
+}
+
+// Dropped returns how many records were dropped and are not reported in a record yet.
+func (s *Sink) Dropped() uint64 { return s.dropped.Load() }
+
+// Close reports what was dropped last. It is for after the guards are closed, and before the journal is.
+func (s *Sink) Close() error {
+	s.mu.Lock()
+	if s.reporting != nil {
+		s.reporting.Stop()
+	}
+	s.mu.Unlock()
+	s.report()
+	if err := s.observed.Unregister(); err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	if n := s.dropped.Load(); n > 0 {
+		return fmt.Errorf("durable: %d records were dropped, and no record says so", n)
+	}
+	return nil
+}

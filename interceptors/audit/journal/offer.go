@@ -1,0 +1,33 @@
+package journal
+
+import "fmt"
+
+// Offer is like Begin, and never waits: when as much waits for the disk as the journal holds in memory, the error is ErrBehind, and the
+// record was not taken.
+func (j *Journal) Offer(record []byte) (Pending, error) {
+	if isOwn(record) {
+		return Pending{}, ErrReserved
+	}
+	if len(record) > MaxRecord {
+		return Pending{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(record))
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.refusal(); err != nil {
+		return Pending{}, err
+	}
+	if !j.fits(record) {
+		return Pending{}, ErrBehind
+	}
+	return j.add(record), nil
+}
+
+// Ready returns nil if a record would be taken, or why none would. It does not block.
+func (j *Journal) Ready() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.refusal()
+}
+
+// Dir returns the journal's folder.
+func (j *Journal) Dir() string { return j.dir }
