@@ -55,6 +55,7 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	}
 	records := newRecorder(sink, audit.SideClient, service, p, cfg.config)
 	record := &recordStage{recorder: records, denials: newDenials(records, cfg.denials)}
+	newAuditStage(record, nil)
 	if err := record.start(); err != nil {
 		return nil, fmt.Errorf("interceptors: recording the start: %w", err)
 	}
@@ -122,6 +123,7 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 	stages := []chain.Stage{
 		c.record, ruleStage{policy: c.policy}, deadlineStage{}, newClientSize(c.policy),
 		validateStage{rules: c.rules, checkReceived: true, received: calleesFault, checkSent: c.cfg.validateRequests, sent: theirFault},
+		c.record.intents,
 		c.breakersOf(callee), // after validation: a message that is refused does not show that the callee is well
 	}
 	if c.cfg.faults != nil {

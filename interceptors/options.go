@@ -10,6 +10,7 @@ import (
 	"github.com/grpcguard/grpcguard/interceptors/breaker"
 	"github.com/grpcguard/grpcguard/interceptors/fault"
 	"github.com/grpcguard/grpcguard/interceptors/ratelimit"
+	"github.com/grpcguard/grpcguard/policy"
 )
 
 // ServerOption configures [NewServer].
@@ -39,6 +40,7 @@ type serverConfig struct {
 	validateResponses bool
 	store             ratelimit.Store
 	keyFunctions      map[string]KeyFunction
+	redactor          *audit.Redactor
 }
 
 type clientConfig struct {
@@ -165,6 +167,33 @@ func WithRateLimitStore(store ratelimit.Store) ServerOption {
 		c.store = store
 		return nil
 	})
+}
+
+// WithSensitiveKey has values of sensitive fields appear in records as HMACs under key, which has 32 random bytes or more: whoever has
+// the key can find the records of a value, and nobody can read one. Without it a server does not start whose policy records a
+// sensitive field.
+func WithSensitiveKey(key []byte) ServerOption {
+	return serverOption(func(c *serverConfig) error {
+		r, err := audit.NewRedactor(key)
+		if err != nil {
+			return fmt.Errorf("WithSensitiveKey: %w", err)
+		}
+		c.redactor = r
+		return nil
+	})
+}
+
+// redacts checks that there is a key where the policy needs one.
+func (c *serverConfig) redacts(p *policy.Policy) error {
+	if c.redactor != nil {
+		return nil
+	}
+	for r := range p.Rules() {
+		if t := r.Transaction(); t != nil && t.Sensitive() {
+			return fmt.Errorf("%s records a sensitive field: say WithSensitiveKey", t.At)
+		}
+	}
+	return nil
 }
 
 // WithKeyFunction registers f under the name that rate limits have as key_function.

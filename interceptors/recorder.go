@@ -96,7 +96,7 @@ func (r *recorder) write(ctx context.Context, record *audit.Record) (err error) 
 			err = fmt.Errorf("interceptors: the sink panicked: %v", p)
 		}
 	}()
-	if record.Type != audit.TypeIntent {
+	if record.Type != audit.TypeIntent && record.Type != audit.TypeAnswered {
 		// What it tells of may be over, which is often why.
 		ctx = context.WithoutCancel(ctx)
 	}

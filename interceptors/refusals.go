@@ -10,7 +10,7 @@ import (
 
 // ErrorDomain is the domain of the google.rpc.ErrorInfo that tells a caller which control refused its call. The reason is
 // IDENTITY_REQUIRED, IDENTITY_EXPIRED, PERMISSION_DENIED, RATE_LIMITED, TOO_MANY_CALLS, MESSAGE_TOO_LARGE, MESSAGE_INVALID,
-// STREAM_TOO_LONG, STREAM_IDLE, DEADLINE_EXCEEDED or, from a client's own breaker, CIRCUIT_OPEN.
+// STREAM_TOO_LONG, STREAM_IDLE, DEADLINE_EXCEEDED, NOT_RECORDABLE or, from a client's own breaker, CIRCUIT_OPEN.
 const ErrorDomain = "github.com/grpcguard/grpcguard"
 
 func errorInfo(reason string) *errdetails.ErrorInfo {

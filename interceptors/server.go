@@ -53,6 +53,9 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	}
 	records := newRecorder(sink, audit.SideServer, service, p, cfg.config)
 	record := &recordStage{recorder: records, denials: newDenials(records, cfg.denials)}
+	if err := cfg.redacts(p); err != nil {
+		return nil, fmt.Errorf("interceptors: %w", err)
+	}
 	limits, err := newLimits(p, cfg, records)
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
@@ -65,7 +68,7 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, limitStage{limits},
 		newConcurrencyStage(p), deadlineStage{}, newServerSize(p), newBudgetStage(p),
 		validateStage{rules: rules, checkReceived: true, received: theirFault, checkSent: cfg.validateResponses, sent: ourFault},
-		messageLimitStage{limits})
+		messageLimitStage{limits}, newAuditStage(record, cfg.redactor))
 	if cfg.faults != nil {
 		stages = append(stages, &faultStage{cfg.faults})
 	}

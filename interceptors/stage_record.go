@@ -15,8 +15,8 @@ import (
 type recordStage struct {
 	*recorder
 
-	transactions *transactionStage // nil on a client
-	denials      *denials
+	intents *auditStage
+	denials *denials
 }
 
 func (*recordStage) Name() string { return "record" }
@@ -42,7 +42,7 @@ func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
 	}
 	r.Received, r.Sent = c.Received(), c.Sent()
 	r.ReceivedBytes, r.SentBytes = c.ReceivedBytes(), c.SentBytes()
-	begun := s.transactions != nil && s.transactions.conclude(c, r)
+	begun := s.intents.conclude(c, r)
 	if !begun && r.Outcome == audit.OutcomeDenied && s.denials.counts(r, c.Rule != nil) {
 		return nil
 	}
@@ -97,10 +97,17 @@ func (s *recordStage) requestID(ctx context.Context) string {
 	return ""
 }
 
-// classOf returns how the record of a call is kept that is no transaction. Whoever calls a method that does not exist cannot make the
-// server wait for a disk.
+// classOf returns how the records of a method's calls are kept. Whoever calls a method that does not exist cannot make the server wait for
+// a disk. A client's calls are no transactions: it is the callee that moves the money.
 func (s *recordStage) classOf(rule *policy.Rule) audit.Class {
-	if rule == nil && s.side == audit.SideServer {
+	switch {
+	case rule == nil && s.side == audit.SideServer:
+		return audit.BestEffort
+	case rule == nil:
+		return s.class
+	case rule.Transaction() != nil && s.side == audit.SideServer, rule.RecordClass() == policy.RecordDurable:
+		return audit.Durable
+	case rule.RecordClass() == policy.RecordBestEffort:
 		return audit.BestEffort
 	}
 	return s.class

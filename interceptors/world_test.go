@@ -398,13 +398,19 @@ func (w *world) serve(opts ...grpc.ServerOption) (addr string) {
 	pb.RegisterEchoServiceServer(srv, w.echo)
 	pb.RegisterLimitServiceServer(srv, w.limited)
 	pb.RegisterQuotaServiceServer(srv, w.limited)
+	return serveUntilEnd(w.t, srv)
+}
+
+// serveUntilEnd has srv serve until the test ends.
+func serveUntilEnd(t *testing.T, srv *grpc.Server) (addr string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(w.t, err)
+	must(t, err)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
-	w.t.Cleanup(func() {
+	t.Cleanup(func() {
 		srv.Stop()
-		ended(w.t, served)
+		ended(t, served)
 	})
 	return listener.Addr().String()
 }

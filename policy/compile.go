@@ -263,7 +263,7 @@ func (c *compiler) fileAt(path ...any) func(...any) place {
 
 // declare adds a rule that holds by itself to rules, and notes what is wrong with it.
 func (c *compiler) declare(rules []declared, rule *grpcguardv1.Rule, at func(...any) place) []declared {
-	c.refuseUnenforced(rule, at)
+	c.refuseUnenforced(rule, enforced, at)
 	validator, err := schemaRules()
 	if err == nil {
 		err = validator.Validate(rule)

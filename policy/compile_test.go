@@ -94,7 +94,7 @@ func TestWhatIsNotEnforcedIsRefused(t *testing.T) {
 	t.Parallel()
 	works := map[protoreflect.Name]bool{
 		"callers": true, "denied_callers": true, "nobody": true, "max_deadline": true, "max_request_bytes": true, "max_response_bytes": true,
-		"budget": true, "rate_limits": true, "breaker": true,
+		"budget": true, "rate_limits": true, "breaker": true, "transaction": true, "record_class": true,
 	}
 	fields := (&grpcguardv1.Rule{}).ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {
@@ -133,11 +133,13 @@ func TestOptionsOfFieldsAndMessagesAreFoundWhereverTheyAre(t *testing.T) {
 	onField := one(callers("spiffe://a.test/b"))
 	onField.change = func(f *descriptorpb.FileDescriptorProto) {
 		options := &descriptorpb.FieldOptions{}
-		proto.SetExtension(options, grpcguardv1.E_Field, &grpcguardv1.FieldRule{Sensitive: true})
+		proto.SetExtension(options, grpcguardv1.E_Field, &grpcguardv1.FieldRule{Sensitive: true, Writers: []string{"x"}, ReadersDeclared: true})
 		f.MessageType[0].Field[1].Options = options
 	}
 	_, err := policy.Compile(nil, onField.build(t))
-	wantErrors(t, err, "shop/v1/shop.proto: field shop.v1.Msg.text: (grpcguard.v1.field): not enforced by this version of grpcguard; remove it")
+	wantErrors(t, err,
+		"shop/v1/shop.proto: field shop.v1.Msg.text: (grpcguard.v1.field).readers_declared: not enforced by this version of grpcguard; remove it",
+		"shop/v1/shop.proto: field shop.v1.Msg.text: (grpcguard.v1.field).writers: not enforced by this version of grpcguard; remove it")
 
 	onMessage := one(callers("spiffe://a.test/b"))
 	onMessage.change = func(f *descriptorpb.FileDescriptorProto) {

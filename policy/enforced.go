@@ -6,8 +6,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	grpcguardv1 "github.com/grpcguard/grpcguard/proto/grpcguard/v1"
 )
 
 // enforced names the fields of a Rule that this version enforces. Whatever else is set is refused: a rule that is written down
@@ -22,12 +20,17 @@ var enforced = map[protoreflect.Name]bool{
 	"budget":             true,
 	"rate_limits":        true,
 	"breaker":            true,
+	"transaction":        true,
+	"record_class":       true,
 }
+
+// enforcedOfFields names the fields of a FieldRule that this version enforces.
+var enforcedOfFields = map[protoreflect.Name]bool{"sensitive": true}
 
 const notEnforced = "not enforced by this version of grpcguard; remove it"
 
 // refuseUnenforced notes every field of a rule that would do nothing.
-func (c *compiler) refuseUnenforced(rule *grpcguardv1.Rule, at func(...any) place) {
+func (c *compiler) refuseUnenforced(rule proto.Message, enforced map[protoreflect.Name]bool, at func(...any) place) {
 	rule.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		if !enforced[field.Name()] {
 			c.found.addf(at(string(field.Name())), notEnforced)
@@ -39,7 +42,7 @@ func (c *compiler) refuseUnenforced(rule *grpcguardv1.Rule, at func(...any) plac
 	}
 }
 
-// refuseUnenforcedMessages notes field and message options in all that m can hold: none of them is enforced yet.
+// refuseUnenforcedMessages notes field and message options that would do nothing, in all that m can hold.
 func (c *compiler) refuseUnenforcedMessages(m protoreflect.MessageDescriptor) {
 	if c.seen[m.FullName()] {
 		return
@@ -55,7 +58,8 @@ func (c *compiler) refuseUnenforcedMessages(m protoreflect.MessageDescriptor) {
 		if rule, err := fieldRule(field); err != nil {
 			c.found.addf(annotationPlace(field, "field "+string(field.FullName())), "%v", err)
 		} else if rule != nil {
-			c.found.addf(annotationPlace(field, "field "+string(field.FullName())).option("(grpcguard.v1.field)"), notEnforced)
+			at := annotationPlace(field, "field "+string(field.FullName())).option("(grpcguard.v1.field)")
+			c.refuseUnenforced(rule, enforcedOfFields, annotationAt(at))
 		}
 		if inner := field.Message(); inner != nil {
 			c.refuseUnenforcedMessages(inner)

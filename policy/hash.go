@@ -15,11 +15,11 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// hashPolicy hashes what a policy allows and denies, in one fixed order, and nothing of where or how it is written. Every part
+// hashPolicy hashes what a policy allows, denies and records, in one fixed order, and nothing of where or how it is written. Every part
 // is preceded by its length, so that no two policies can be written the same.
 func hashPolicy(p *Policy, denied []string) string {
 	h := sha256.New()
-	part(h, "grpcguard policy 1")
+	part(h, "grpcguard policy 2")
 	part(h, strings.Join(sorted(denied), "\n"))
 	for _, name := range slices.Sorted(maps.Keys(p.names)) {
 		part(h, name)
@@ -46,6 +46,7 @@ func hashPolicy(p *Policy, denied []string) string {
 			}
 			part(h, string(text))
 		}
+		part(h, fmt.Sprint(r.class, r.transaction.canonical()))
 		part(h, "")
 	}
 	return hex.EncodeToString(h.Sum(nil))

@@ -23,6 +23,9 @@ type merged struct {
 	budget  *grpcguardv1.Budget
 	breaker *grpcguardv1.Breaker
 	limits  *declared // the rule whose rate limits hold; nil if none has any
+
+	transaction *declared // the rule whose transaction holds; nil if none has one
+	class       *declared // the rule whose record class holds; nil if none has one
 }
 
 // written is one entry of callers or denied_callers.
@@ -57,6 +60,12 @@ func merge(rules []declared) merged {
 		if len(d.rule.GetRateLimits()) > 0 {
 			m.limits = &d
 		}
+		if d.rule.GetTransaction() != nil {
+			m.transaction = &d
+		}
+		if d.class() != grpcguardv1.RecordClass_RECORD_CLASS_UNSPECIFIED {
+			m.class = &d
+		}
 	}
 	return m
 }
@@ -83,6 +92,8 @@ func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rul
 	callers := c.resolve(m.callers)
 	c.refuseUnreachable(callers, denied)
 	limits := c.limits(d, m)
+	transaction := c.transaction(d, m)
+	class := c.recordClass(m)
 	if m.at == nil && m.closed == nil {
 		return nil
 	}
@@ -96,6 +107,8 @@ func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rul
 		budget:      newBudget(m.budget),
 		breaker:     newBreaker(m.breaker),
 		limits:      limits,
+		transaction: transaction,
+		class:       class,
 		controls:    m.controls(),
 	}
 }

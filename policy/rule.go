@@ -26,6 +26,8 @@ type Rule struct {
 	budget      Budget
 	breaker     *Breaker
 	limits      []*RateLimit
+	transaction *Transaction
+	class       RecordClass
 	controls    []proto.Message
 }
 
@@ -70,3 +72,9 @@ func (r *Rule) Breaker() *Breaker { return r.breaker }
 
 // RateLimits returns the rate limits of the method, all of which hold. It must not be modified.
 func (r *Rule) RateLimits() []*RateLimit { return r.limits }
+
+// Transaction returns where a request holds what the records of a transaction have; nil: the method is none.
+func (r *Rule) Transaction() *Transaction { return r.transaction }
+
+// RecordClass returns how the records of the method's calls are kept. A transaction's are durable.
+func (r *Rule) RecordClass() RecordClass { return r.class }

@@ -14,7 +14,7 @@ import (
 // is answered with Unavailable: nobody is told of what has no record. A record whose Class is BestEffort is not to be waited for: a
 // sink that cannot take it at once drops it, counts it, and returns nil.
 //
-// ctx carries the values of the call. Of an intent it also bounds how long Write may take. Of other records it may already be
+// ctx carries the values of the call. Of an intent and an answered it also bounds how long Write may take. Of other records it may already be
 // cancelled; that is no reason to drop them.
 type Sink interface {
 	Write(ctx context.Context, r *Record) error

@@ -44,6 +44,8 @@ type Sink struct {
 	drops    metric.Int64Counter
 	observed metric.Registration
 
+	trouble trouble
+
 	mu        sync.Mutex
 	reporting *time.Timer      // nil while nothing was dropped
 	from      audit.Record     // the first that was dropped
@@ -53,8 +55,9 @@ type Sink struct {
 
 var _ audit.ReadySink = (*Sink)(nil)
 
-// NewSink returns a sink that writes to j. The journal stays the caller's to close, after the sink.
-func NewSink(j *journal.Journal, opts Options) (*Sink, error) {
+// Open opens, or creates, the journal in dir and returns a sink that writes to it. What the journal tells its Trouble becomes a record
+// too.
+func Open(dir string, journalOptions journal.Options, opts Options) (*Sink, error) {
 	if opts.MaxWaiting == 0 {
 		opts.MaxWaiting = 16 << 10
 	}
@@ -66,26 +69,40 @@ func NewSink(j *journal.Journal, opts Options) (*Sink, error) {
 	}
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // It never fails.
-	s := &Sink{journal: j, maxWaiting: int64(opts.MaxWaiting), guard: binary.BigEndian.Uint64(random[:])}
-	meter := opts.MeterProvider.Meter("github.com/grpcguard/grpcguard/interceptors/audit/durable")
-	var err error
+	s := &Sink{maxWaiting: int64(opts.MaxWaiting), guard: binary.BigEndian.Uint64(random[:])}
+	if err := s.measure(opts.MeterProvider); err != nil {
+		return nil, fmt.Errorf("durable: %w", err)
+	}
+	troubles := s.troubles(&journalOptions)
+	j, err := journal.Open(dir, journalOptions)
+	if err != nil {
+		return nil, errors.Join(err, s.observed.Unregister())
+	}
+	s.journal = j
+	s.policies, s.lost = readPolicies(j)
+	troubles.Store(s)
+	return s, nil
+}
+
+// Journal returns the journal, for reading, pruning and checkpoints.
+func (s *Sink) Journal() *journal.Journal { return s.journal }
+
+func (s *Sink) measure(provider metric.MeterProvider) (err error) {
+	meter := provider.Meter("github.com/grpcguard/grpcguard/interceptors/audit/durable")
 	if s.drops, err = meter.Int64Counter("grpcguard.audit.records.dropped", metric.WithUnit("{record}"),
 		metric.WithDescription("Best-effort records that were dropped, since the journal was behind.")); err != nil {
-		return nil, fmt.Errorf("durable: %w", err)
+		return err
 	}
 	waiting, err := meter.Int64ObservableGauge("grpcguard.audit.records.waiting", metric.WithUnit("{record}"),
 		metric.WithDescription("Calls that wait until their record is durable."))
 	if err != nil {
-		return nil, fmt.Errorf("durable: %w", err)
+		return err
 	}
-	if s.observed, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	s.observed, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(waiting, s.waiting.Load())
 		return nil
-	}, waiting); err != nil {
-		return nil, fmt.Errorf("durable: %w", err)
-	}
-	s.policies, s.lost = readPolicies(j)
-	return s, nil
+	}, waiting)
+	return err
 }
 
 // encoded holds memory for encoded records: the journal copies them.
@@ -97,7 +114,8 @@ func (s *Sink) Write(ctx context.Context, r *audit.Record) error {
 		return s.started(ctx, r)
 	}
 	if r.Class == audit.BestEffort {
-		return s.offer(r)
+		s.offer(r)
+		return nil
 	}
 	_, err := s.keep(ctx, r)
 	return err
@@ -124,23 +142,22 @@ func (s *Sink) keep(ctx context.Context, r *audit.Record) (uint64, error) {
 }
 
 // offer writes a record that nobody waits for.
-func (s *Sink) offer(r *audit.Record) error {
+func (s *Sink) offer(r *audit.Record) {
 	buf := encoded.Get().(*[]byte) //nolint:forcetypeassert // The pool holds nothing else.
 	*buf = audit.AppendRecord((*buf)[:0], r)
 	_, err := s.journal.Offer(*buf)
 	encoded.Put(buf)
 	if err != nil {
-		s.drop(r, 1)
+		s.drop(r)
 	}
-	return nil
 }
 
 const reportEvery = time.Second
 
 // drop counts what was dropped, and has the count reported.
-func (s *Sink) drop(r *audit.Record, n uint64) {
-	s.dropped.Add(n)
-	s.drops.Add(context.Background(), int64(n))
+func (s *Sink) drop(r *audit.Record) {
+	s.dropped.Add(1)
+	s.drops.Add(context.Background(), 1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reporting == nil {
@@ -182,7 +199,7 @@ func (s *Sink) Ready() error {
 // Dropped returns how many records were dropped and are not reported in a record yet.
 func (s *Sink) Dropped() uint64 { return s.dropped.Load() }
 
-// Close reports what was dropped last. It is for after the guards are closed, and before the journal is.
+// Close reports what was dropped last, and closes the journal. It is for after the guards are closed.
 func (s *Sink) Close() error {
 	s.mu.Lock()
 	if s.reporting != nil {
@@ -190,11 +207,9 @@ func (s *Sink) Close() error {
 	}
 	s.mu.Unlock()
 	s.report()
-	if err := s.observed.Unregister(); err != nil {
-		return fmt.Errorf("durable: %w", err)
-	}
+	err := errors.Join(s.observed.Unregister(), s.journal.Close())
 	if n := s.dropped.Load(); n > 0 {
-		return fmt.Errorf("durable: %d records were dropped, and no record says so", n)
+		err = errors.Join(err, fmt.Errorf("durable: %d records were dropped, and no record says so", n))
 	}
-	return nil
+	return err
 }

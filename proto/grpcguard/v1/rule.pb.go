@@ -284,11 +284,12 @@ type Rule struct {
 	Token *Token `protobuf:"bytes,10,opt,name=token,proto3" json:"token,omitempty"`
 	// Conditions over the caller, the token and the request; all of them must hold. Not enforced yet: refused when set.
 	Conditions []*Condition `protobuf:"bytes,11,rep,name=conditions,proto3" json:"conditions,omitempty"`
-	// Marks the method as one that moves money or changes what an auditor must be able to prove. Not enforced yet: refused when
-	// set.
+	// Marks the method as one that moves money or changes what an auditor must be able to prove. Its records are always durable. A later
+	// one replaces an earlier one as a whole, since its fields belong together. One that is declared on a service holds for all methods of
+	// it, so that the requests of all need the fields.
 	Transaction *Transaction `protobuf:"bytes,12,opt,name=transaction,proto3" json:"transaction,omitempty"`
-	// How records of calls that are no transactions are kept. Not enforced yet: refused when set; today no call that was let
-	// in is answered before its record is with the sink.
+	// How records of calls that are no transactions are kept. Best effort on a service leaves its transactions durable; on a method that
+	// is a transaction, or beside the transaction in one rule, it is refused.
 	RecordClass RecordClass `protobuf:"varint,13,opt,name=record_class,json=recordClass,proto3,enum=grpcguard.v1.RecordClass" json:"record_class,omitempty"`
 	// When the method ends. Not enforced yet: refused when set.
 	Sunset        *Sunset `protobuf:"bytes,14,opt,name=sunset,proto3" json:"sunset,omitempty"`
@@ -1022,20 +1023,21 @@ func (x *Condition) GetExpression() string {
 	return ""
 }
 
-// Transaction names the request fields that the audit record of a transaction holds, as paths from the request message.
+// Transaction names the request fields that the audit record of a transaction holds, as paths from the request message. A request
+// that holds no ID, or an amount or a currency that is none, or a text that is too long for a record, is refused.
 type Transaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The transaction's ID.
+	// The transaction's ID: a string, bytes, an integer or an enum.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The amount: a google.type.Money, an integer of minor units, or a decimal string.
 	Amount string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
-	// The field of the currency, where the amount does not carry it.
+	// The field of the currency, a string that holds an ISO 4217 code, where the amount does not carry it.
 	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
 	// The currency, as ISO 4217, where no field carries it.
 	FixedCurrency string `protobuf:"bytes,4,opt,name=fixed_currency,json=fixedCurrency,proto3" json:"fixed_currency,omitempty"`
-	// The account that pays.
+	// The account that pays: a string, bytes or an integer.
 	FromAccount string `protobuf:"bytes,5,opt,name=from_account,json=fromAccount,proto3" json:"from_account,omitempty"`
-	// The account that is paid.
+	// The account that is paid, likewise.
 	ToAccount string `protobuf:"bytes,6,opt,name=to_account,json=toAccount,proto3" json:"to_account,omitempty"`
 	// On a stream: true if each message that the caller sends is a transaction, false if the whole stream is one.
 	PerMessage    bool `protobuf:"varint,7,opt,name=per_message,json=perMessage,proto3" json:"per_message,omitempty"`
@@ -1177,22 +1179,27 @@ func (x *Sunset) GetSuccessor() string {
 	return ""
 }
 
-// FieldRule says what holds for one field. Not enforced yet: refused when set.
+// FieldRule says what holds for one field. What is not enforced yet is refused when set.
 type FieldRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The field names an object, and the caller must be allowed to touch it.
+	// The field names an object, and the caller must be allowed to touch it. Not enforced yet: refused when set.
 	Object *ObjectRule `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// Who may set the field; written as Rule.callers. Empty, with writers_declared: nobody.
+	// Who may set the field; written as Rule.callers. Empty, with writers_declared: nobody. Not enforced yet: refused when set.
 	Writers []string `protobuf:"bytes,2,rep,name=writers,proto3" json:"writers,omitempty"`
-	// True limits setting the field to writers.
+	// True limits setting the field to writers. Not enforced yet: refused when set.
 	WritersDeclared bool `protobuf:"varint,3,opt,name=writers_declared,json=writersDeclared,proto3" json:"writers_declared,omitempty"`
-	// Who may see the field in responses; written as Rule.callers. Empty, with readers_declared: nobody.
+	// Who may see the field in responses; written as Rule.callers. Empty, with readers_declared: nobody. Not enforced yet: refused when
+	// set.
 	Readers []string `protobuf:"bytes,4,rep,name=readers,proto3" json:"readers,omitempty"`
-	// True limits seeing the field to readers.
+	// True limits seeing the field to readers. Not enforced yet: refused when set.
 	ReadersDeclared bool `protobuf:"varint,5,opt,name=readers_declared,json=readersDeclared,proto3" json:"readers_declared,omitempty"`
-	// The value never appears in a record as itself, only as a keyed hash.
+	// The value, and all that is in it if it is a message, appears in records only as a keyed hash, HMAC-SHA-256: equal values can be
+	// told, and nothing else by whoever does not have the key. Protobuf's own debug_redact does the same. It is for the fields that a
+	// Transaction names; a transaction with one of them needs a key, interceptors.WithSensitiveKey, and a guard does not start without
+	// it. Values of other fields are put into no record, unless the messages of the API's own validation rules or the errors of its
+	// handlers quote them.
 	Sensitive bool `protobuf:"varint,6,opt,name=sensitive,proto3" json:"sensitive,omitempty"`
-	// The value is a URL that the service will fetch.
+	// The value is a URL that the service will fetch. Not enforced yet: refused when set.
 	Url           *UrlRule `protobuf:"bytes,7,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,0 +1,164 @@
+package interceptors
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
+)
+
+// auditStage lets nothing begin that cannot be recorded. It is the last before the handler: whatever is refused for another reason is no
+// transaction.
+type auditStage struct {
+	record *recordStage
+	ready  audit.ReadySink // nil where the sink does not know
+	redact *audit.Redactor // nil where no transaction has a sensitive field
+}
+
+func newAuditStage(r *recordStage, redact *audit.Redactor) *auditStage {
+	s := &auditStage{record: r, redact: redact}
+	s.ready, _ = r.sink.(audit.ReadySink)
+	r.intents = s
+	return s
+}
+
+func (*auditStage) Name() string { return "audit" }
+
+// intents are what the journal knows of the transactions of one call.
+type intents struct {
+	mu          sync.Mutex
+	records     uint64 // the call's records so far, which is the number of the next
+	intents     uint64
+	answered    uint64 // how many of the intents an answered record covers
+	transaction audit.Transaction
+}
+
+// Admit refuses early what could not be recorded later, before anything of it is read.
+func (s *auditStage) Admit(c *chain.Call) *chain.Refusal {
+	if s.ready == nil || s.record.classOf(c.Rule) != audit.Durable {
+		return nil
+	}
+	if err := s.ready.Ready(); err != nil {
+		return unrecordable(err)
+	}
+	return nil
+}
+
+func (s *auditStage) Begin(_ context.Context, c *chain.Call) *chain.Refusal {
+	if s.record.side == audit.SideServer && c.Rule.Transaction() != nil {
+		c.Keep(s, &intents{})
+	}
+	return nil
+}
+
+// Receive makes the intent durable before the handler sees the message: of the first message, or, where each is a transaction, of each.
+func (s *auditStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain.Refusal {
+	known, ok := c.Kept(s).(*intents)
+	if !ok {
+		return nil
+	}
+	t := c.Rule.Transaction()
+	number := c.Received()
+	if number > 1 && !t.PerMessage {
+		return nil
+	}
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", t.At+": the message is no protobuf message")
+	}
+	transaction, refusal := readTransaction(t, m, s.redact)
+	if refusal != nil {
+		return refusal
+	}
+	err := s.write(ctx, c, audit.TypeIntent, known.begin(transaction), number, &transaction)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, audit.ErrUndecided) {
+		known.forget()
+	}
+	return unrecordable(err)
+}
+
+// begin counts an intent that is about to be written, and returns the number of its record.
+func (i *intents) begin(t audit.Transaction) uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.intents++
+	i.transaction = t
+	i.records++
+	return i.records - 1
+}
+
+// forget takes back an intent that is not in the journal.
+func (i *intents) forget() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.intents--
+}
+
+// Send makes durable, before a message of a stream leaves that may tell of a transaction, that it is told of.
+func (s *auditStage) Send(ctx context.Context, c *chain.Call, _ any) *chain.Refusal {
+	known, ok := c.Kept(s).(*intents)
+	if !ok || c.Kind == chain.KindUnary { // The outcome of a unary call is written before its one message leaves.
+		return nil
+	}
+	known.mu.Lock()
+	untold, number := known.intents > known.answered, known.records
+	covers := known.intents
+	if untold {
+		known.records++
+	}
+	known.mu.Unlock()
+	if !untold {
+		return nil
+	}
+	if err := s.write(ctx, c, audit.TypeAnswered, number, covers, nil); err != nil {
+		return unrecordable(err)
+	}
+	known.mu.Lock()
+	known.answered = max(known.answered, covers)
+	known.mu.Unlock()
+	return nil
+}
+
+// write writes a record that the call waits for.
+func (s *auditStage) write(ctx context.Context, c *chain.Call, kind audit.Type, number, messages uint64, t *audit.Transaction) error {
+	r := records.Get().(*audit.Record) //nolint:forcetypeassert // The pool holds nothing else.
+	defer records.Put(r)
+	s.record.fill(ctx, c, r)
+	r.ID.Number, r.Type, r.Class, r.Time, r.Messages = number, kind, audit.Durable, time.Now(), messages
+	if t != nil {
+		r.Transaction = *t
+	}
+	return s.record.write(ctx, r)
+}
+
+// conclude says in the last record of a call what became of its transactions, and reports whether there were any.
+func (s *auditStage) conclude(c *chain.Call, r *audit.Record) bool {
+	known, ok := c.Kept(s).(*intents)
+	if !ok {
+		return false
+	}
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	r.ID.Number = known.records
+	if known.intents <= 1 {
+		r.Transaction = known.transaction // Of several the intents say which.
+	}
+	if known.intents == 0 {
+		return false
+	}
+	r.Type, r.Class, r.Messages = audit.TypeOutcome, audit.Durable, known.intents
+	return true
+}
+
+func unrecordable(err error) *chain.Refusal {
+	return chain.RefuseWith(codes.Unavailable, "the call cannot be recorded", "not-recordable", err.Error(), errorInfo("NOT_RECORDABLE"))
+}
