@@ -4,16 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/prototext"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
-	"google.golang.org/protobuf/types/dynamicpb"
-
 	"github.com/grpcguard/grpcguard/policy"
-	grpcguardv1 "github.com/grpcguard/grpcguard/proto/grpcguard/v1"
 )
 
 // paths are a transaction's, as text.
@@ -143,5 +134,3 @@ func TestTransactionsThatCannotBeMeant(t *testing.T) {
 		})
 	}
 }
-
-var _ = []any{prototext.Marshal, protowire.AppendTag, proto.Marshal, protodesc.NewFile, protoreflect.ValueOf, descriptorpb.Edition_EDITION_2023, dynamicpb.NewMessage, grpcguardv1.E_Field}
