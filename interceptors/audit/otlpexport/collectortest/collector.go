@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
@@ -37,7 +38,7 @@ receivers:
   otlp:
     protocols:
       grpc:
-        endpoint: %s
+        endpoint: %s%s
 exporters:
   otlp_http:
     endpoint: %s
@@ -66,6 +67,8 @@ type Collector struct {
 	program string
 	dir     string
 	addr    string
+	tls     string
+	creds   credentials.TransportCredentials
 	behind  *backend
 
 	mu      sync.Mutex
@@ -93,7 +96,7 @@ func New(tb testing.TB) *Collector {
 	if err != nil {
 		tb.Fatalf("collectortest: building a collector: %v", err)
 	}
-	c := &Collector{tb: tb, program: program, dir: tb.TempDir(), behind: newBackend()}
+	c := &Collector{tb: tb, program: program, dir: tb.TempDir(), creds: insecure.NewCredentials(), behind: newBackend()}
 	tb.Cleanup(c.behind.close)
 	tb.Cleanup(c.Kill)
 	if c.addr, err = freeAddress(); err != nil {
@@ -111,6 +114,18 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
+// TLS makes the collector ask for certificates and show its own, from the next Restart on. The arguments are paths of PEM files, and
+// what Dial connects with.
+func (c *Collector) TLS(cert, key, clientCA string, creds credentials.TransportCredentials) {
+	c.tls = fmt.Sprintf(`
+        tls:
+          cert_file: %s
+          key_file: %s
+          client_ca_file: %s
+          min_version: "1.3"`, cert, key, clientCA)
+	c.creds = creds
+}
+
 // Addr returns the address of the collector's OTLP over gRPC, which stays the same.
 func (c *Collector) Addr() string { return c.addr }
 
@@ -118,7 +133,7 @@ func (c *Collector) Addr() string { return c.addr }
 // is back.
 func (c *Collector) Dial(tb testing.TB) *grpc.ClientConn {
 	tb.Helper()
-	conn, err := dial(c.addr)
+	conn, err := c.dial()
 	if err != nil {
 		tb.Fatalf("collectortest: %v", err)
 	}
@@ -126,9 +141,9 @@ func (c *Collector) Dial(tb testing.TB) *grpc.ClientConn {
 	return conn
 }
 
-func dial(addr string) (*grpc.ClientConn, error) {
+func (c *Collector) dial() (*grpc.ClientConn, error) {
 	quick := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, MaxDelay: 100 * time.Millisecond}
-	return grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	return grpc.NewClient(c.addr, grpc.WithTransportCredentials(c.creds),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: time.Second}))
 }
 
@@ -165,7 +180,7 @@ func (c *Collector) logFile() string { return filepath.Join(c.dir, "collector.lo
 // start runs the collector and waits until it passes something on.
 func (c *Collector) start() error {
 	file := filepath.Join(c.dir, "collector.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, c.addr, c.behind.server.URL), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, c.addr, c.tls, c.behind.server.URL), 0o600); err != nil {
 		return err
 	}
 	log, err := os.Create(c.logFile())
@@ -196,7 +211,7 @@ func (c *Collector) start() error {
 
 // await waits until what is sent to the address arrives behind this collector and nobody else's, which took the port first.
 func (c *Collector) await(p *process) error {
-	conn, err := dial(c.addr)
+	conn, err := c.dial()
 	if err != nil {
 		return err
 	}
