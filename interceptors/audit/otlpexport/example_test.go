@@ -15,7 +15,7 @@ import (
 )
 
 // A service, or a process beside it, exports the journal in a folder over mTLS, until it is told to end.
-func Example() {
+func Example() { //nolint:testableexamples // it is compiled; what it talks to is elsewhere
 	export := func(ctx context.Context, source identity.Source, verifier note.Verifier, collector spiffeid.ID) error {
 		conn, err := grpc.NewClient("collector.bank.example:4317",
 			grpc.WithTransportCredentials(identity.NewClientCredentials(source, spiffeid.MatchID(collector))))
