@@ -229,16 +229,30 @@ func newBank(t *testing.T, sink audit.Sink, opts ...interceptors.ServerOption) *
 // openSink opens a journal in a folder of the test's.
 func openSink(t *testing.T, dir string) *durable.Sink {
 	t.Helper()
-	private, public, err := note.GenerateKey(nil, "bank.example/audit")
+	signer, verifier := journalKeys(t)
+	s, err := durable.Open(dir, journal.Options{Signer: signer, Verifier: verifier, Create: true}, durable.Options{MeterProvider: noop.NewMeterProvider()})
+	must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// journalKeys returns the same keys each time, so that a journal can be opened again, also by another process.
+func journalKeys(t *testing.T) (note.Signer, note.Verifier) {
+	t.Helper()
+	private, public, err := note.GenerateKey(zeros{}, "bank.example/audit")
 	must(t, err)
 	signer, err := note.NewSigner(private)
 	must(t, err)
 	verifier, err := note.NewVerifier(public)
 	must(t, err)
-	s, err := durable.Open(dir, journal.Options{Signer: signer, Verifier: verifier, Create: true}, durable.Options{MeterProvider: noop.NewMeterProvider()})
-	must(t, err)
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return signer, verifier
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }
 
 // onDisk reads the durable records, but those of starts and stops.
