@@ -2,9 +2,9 @@ package interceptors
 
 import (
 	"encoding/hex"
-	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -15,144 +15,177 @@ import (
 	"github.com/grpcguard/grpcguard/policy"
 )
 
-// maxValue is what a record holds of one text. A longer one is refused rather than cut: two transactions must not look alike.
-const maxValue = 1 << 10
+// maxTransactionText is what a text of a record holds, in bytes. A longer one is refused and not cut, so that no two transactions look
+// alike.
+const maxTransactionText = 1 << 10
 
-// readTransaction reads what the records of a transaction have. A refusal names the field, and nothing of its value.
+// readTransaction reads what the records of a transaction have. The refusal names the field and nothing of its value.
 func readTransaction(t *policy.Transaction, m proto.Message, redact *audit.Redactor) (audit.Transaction, *chain.Refusal) {
-	r := transactionFields{m: m.ProtoReflect(), redact: redact, at: t.At}
+	r := transactionReader{t: t, m: m.ProtoReflect(), redact: redact}
 	out := audit.Transaction{ID: r.text(t.ID), FromAccount: r.text(t.FromAccount), ToAccount: r.text(t.ToAccount)}
 	if out.ID == "" {
-		r.refuse(t.ID, "must not be empty")
+		r.invalid(t.ID, "must not be empty")
 	}
-	switch t.Form {
-	case policy.AmountNone:
-	case policy.AmountMoney:
-		out.Amount, out.Currency = r.money(t.Amount)
-	case policy.AmountMinorUnits:
-		out.Amount, out.MinorUnits = r.seal(t.Amount, r.integer(t.Amount)), true
-		out.Currency = r.currency(t)
-	case policy.AmountDecimal:
-		out.Amount = r.text(t.Amount)
-		if v, ok := t.Amount.Value(r.m); ok && !decimal.MatchString(v.String()) {
-			r.refuse(t.Amount, "must be a decimal number")
-		}
-		out.Currency = r.currency(t)
-	}
+	r.amount(&out)
 	if r.refusal != nil {
 		return audit.Transaction{}, r.refusal
 	}
 	return out, nil
 }
 
-// decimal is a number that a record can hold to the last digit.
-var decimal = regexp.MustCompile(`^-?[0-9]{1,38}(\.[0-9]{1,18})?$`)
-
-type transactionFields struct {
+// transactionReader reads one message, up to the first field that it refuses.
+type transactionReader struct {
+	t       *policy.Transaction
 	m       protoreflect.Message
 	redact  *audit.Redactor
-	at      string
 	refusal *chain.Refusal
 }
 
-func (r *transactionFields) refuse(p policy.Path, why string) {
+func (r *transactionReader) invalid(p policy.Path, description string) {
 	if r.refusal == nil {
-		r.refusal = invalidField(p.String(), why, "invalid-transaction")
+		r.refusal = invalidField(p.String(), description, "invalid-transaction")
 	}
 }
 
-func (r *transactionFields) value(p policy.Path) (protoreflect.Value, bool) {
-	if p.IsZero() {
+func (r *transactionReader) fail(reason, detail string) {
+	if r.refusal == nil {
+		r.refusal = chain.RefuseWith(codes.Internal, "internal error", reason, r.t.At+": "+detail)
+	}
+}
+
+func (r *transactionReader) value(p policy.Path) (protoreflect.Value, bool) {
+	if p.IsZero() || r.refusal != nil {
 		return protoreflect.Value{}, false
 	}
 	v, ok := p.Value(r.m)
-	if !ok && r.refusal == nil {
-		r.refusal = chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", r.at+": the message is of another type than the policy was compiled for")
+	if !ok {
+		r.fail("unreadable-message", "the message is of another type than the policy was compiled for")
 	}
 	return v, ok
 }
 
-// seal hides a value that is sensitive.
-func (r *transactionFields) seal(p policy.Path, text string) string {
-	if p.Sensitive() {
+// record returns what a record has of a text: itself, or its HMAC. It refuses what a record cannot hold unchanged.
+func (r *transactionReader) record(p policy.Path, text string) string {
+	switch {
+	case p.Sensitive() && r.redact == nil:
+		r.fail("no-sensitive-key", p.String()+" is sensitive, and there is no key")
+		return ""
+	case p.Sensitive():
 		return r.redact.Text(text)
+	case len(text) > maxTransactionText:
+		r.invalid(p, "is too long to be recorded")
+	case !utf8.ValidString(text):
+		r.invalid(p, "must be valid UTF-8")
 	}
 	return text
 }
 
-func (r *transactionFields) text(p policy.Path) string {
+// text reads an ID or an account. A number that is 0 is absent: protobuf does not tell it from one that is not set.
+func (r *transactionReader) text(p policy.Path) string {
 	v, ok := r.value(p)
 	if !ok {
 		return ""
 	}
-	text := ""
+	var text string
 	switch p.Field().Kind() {
 	case protoreflect.StringKind:
 		text = v.String()
 	case protoreflect.BytesKind:
 		text = hex.EncodeToString(v.Bytes())
 	default:
-		if text = r.integer(p); text == "0" {
-			text = "" // Where the field is not set, it reads as 0.
+		if text = number(v); text == "0" {
+			text = ""
 		}
 	}
-	if len(text) > maxValue {
-		r.refuse(p, "is too long to be recorded")
-	}
-	return r.seal(p, text)
+	return r.record(p, text)
 }
 
-func (r *transactionFields) integer(p policy.Path) string {
-	v, ok := r.value(p)
-	if !ok {
-		return ""
-	}
-	switch p.Field().Kind() {
-	case protoreflect.EnumKind:
-		return strconv.FormatInt(int64(v.Enum()), 10)
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+// number returns the decimal text of an integer or an enum.
+func number(v protoreflect.Value) string {
+	switch n := v.Interface().(type) {
+	case protoreflect.EnumNumber:
+		return strconv.FormatInt(int64(n), 10)
+	case uint32, uint64:
 		return strconv.FormatUint(v.Uint(), 10)
 	default:
 		return strconv.FormatInt(v.Int(), 10)
 	}
 }
 
-func (r *transactionFields) currency(t *policy.Transaction) string {
-	v, ok := r.value(t.CurrencyField)
+func (r *transactionReader) amount(out *audit.Transaction) {
+	p := r.t.Amount
+	v, ok := r.value(p)
 	if !ok {
-		return t.Currency
+		return
 	}
-	if !isCurrency(v.String()) {
-		r.refuse(t.CurrencyField, "must be a currency")
+	out.Currency = r.t.Currency
+	switch r.t.Form {
+	case policy.AmountMoney:
+		r.money(out, v.Message())
+		return
+	case policy.AmountMinorUnits:
+		out.Amount, out.MinorUnits = r.record(p, number(v)), true
+	default:
+		if !isDecimal(v.String()) {
+			r.invalid(p, "must be a valid amount")
+			return
+		}
+		out.Amount = r.record(p, v.String())
 	}
-	return r.seal(t.CurrencyField, v.String())
+	if c, ok := r.value(r.t.CurrencyField); ok {
+		if !isCurrency(c.String()) {
+			r.invalid(r.t.CurrencyField, "must be a currency of three capital letters")
+			return
+		}
+		out.Currency = r.record(r.t.CurrencyField, c.String())
+	}
+}
+
+func (r *transactionReader) money(out *audit.Transaction, money protoreflect.Message) {
+	fields := money.Descriptor().Fields()
+	units, nanos, currency := fields.ByName("units"), fields.ByName("nanos"), fields.ByName("currency_code")
+	if units == nil || units.Kind() != protoreflect.Int64Kind || nanos == nil || nanos.Kind() != protoreflect.Int32Kind ||
+		currency == nil || currency.Kind() != protoreflect.StringKind {
+		r.fail("unreadable-message", "the message is of another type than the policy was compiled for")
+		return
+	}
+	text, ok := moneyText(money.Get(units).Int(), money.Get(nanos).Int())
+	code := money.Get(currency).String()
+	if !ok || !isCurrency(code) {
+		r.invalid(r.t.Amount, "must be a valid amount")
+		return
+	}
+	out.Amount, out.Currency = r.record(r.t.Amount, text), r.record(r.t.Amount, code)
+}
+
+// moneyText is a google.type.Money as a decimal number; not ok if it is not as google.type.Money says.
+func moneyText(units, nanos int64) (string, bool) {
+	if nanos <= -nanosPerUnit || nanos >= nanosPerUnit || units > 0 && nanos < 0 || units < 0 && nanos > 0 {
+		return "", false
+	}
+	if nanos == 0 {
+		return strconv.FormatInt(units, 10), true
+	}
+	whole, sign := strconv.FormatInt(units, 10), ""
+	if nanos < 0 {
+		if nanos = -nanos; units == 0 {
+			sign = "-"
+		}
+	}
+	part := strconv.FormatInt(nanosPerUnit+nanos, 10)[1:]
+	return sign + whole + "." + strings.TrimRight(part, "0"), true
 }
 
 func isCurrency(s string) bool {
-	return len(s) == 3 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+	return len(s) == 3 && strings.IndexFunc(s, func(r rune) bool { return r < 'A' || r > 'Z' }) < 0
 }
 
-// money reads a google.type.Money, of which the annotation's source says that units and nanos have one sign.
-func (r *transactionFields) money(p policy.Path) (amount, currency string) {
-	v, ok := r.value(p)
-	if !ok {
-		return "", ""
-	}
-	m := v.Message()
-	fields := m.Descriptor().Fields()
-	units, nanos := m.Get(fields.ByName("units")).Int(), m.Get(fields.ByName("nanos")).Int()
-	currency = m.Get(fields.ByName("currency_code")).String()
-	if !isCurrency(currency) || nanos <= -nanosPerUnit || nanos >= nanosPerUnit || units > 0 && nanos < 0 || units < 0 && nanos > 0 {
-		r.refuse(p, "must be a valid amount")
-		return "", ""
-	}
-	text := strconv.FormatInt(units, 10)
-	if nanos != 0 {
-		digits := strconv.FormatInt(max(nanos, -nanos)+nanosPerUnit, 10)[1:]
-		if units == 0 && nanos < 0 {
-			text = "-0"
-		}
-		text += "." + strings.TrimRight(digits, "0")
-	}
-	return r.seal(p, text), r.seal(p, currency)
+// isDecimal reports whether s is a decimal number of at most 38 digits, and at most 18 behind the point.
+func isDecimal(s string) bool {
+	whole, part, point := strings.Cut(strings.TrimPrefix(s, "-"), ".")
+	return isDigits(whole, 38) && (!point || isDigits(part, 18))
+}
+
+func isDigits(s string, most int) bool {
+	return s != "" && len(s) <= most && strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
 }

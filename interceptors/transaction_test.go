@@ -507,7 +507,7 @@ func TestASensitiveFieldNeedsAKey(t *testing.T) {
 		want string
 	}{
 		{nil, "records a sensitive field: say WithSensitiveKey"},
-		{[]interceptors.ServerOption{interceptors.WithSensitiveKey([]byte("short"))}, "interceptors: WithSensitiveKey: audit: the key for sensitive fields has 5 bytes, and needs 32"},
+		{[]interceptors.ServerOption{interceptors.WithSensitiveKey([]byte("short"))}, "interceptors: WithSensitiveKey: a key for sensitive values has at least 32 bytes, and this one has 5"},
 	} {
 		if _, err := interceptors.NewServer(p, w.workload(serverID), audit.Discard, tt.opts...); err == nil || !strings.HasSuffix(err.Error(), tt.want) {
 			t.Errorf("got %v, want %s", err, tt.want)

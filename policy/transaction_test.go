@@ -134,3 +134,43 @@ func TestTransactionsThatCannotBeMeant(t *testing.T) {
 		})
 	}
 }
+
+func TestRecordClassesAndMergedTransactions(t *testing.T) {
+	t.Parallel()
+	const x, best = `transaction { id: "account" } `, "record_class: RECORD_CLASS_BEST_EFFORT "
+	tests := []struct {
+		name, service, method, yaml, id string
+		class                           policy.RecordClass
+		want                            []string
+	}{
+		{"best effort", "", best, "", "", policy.RecordBestEffort, nil},
+		{"best effort of a service", best, "", "", "", policy.RecordBestEffort, nil},
+		{"a transaction in it", best, x, "", "account", policy.RecordDurable, nil},
+		{"the file's transaction, as a whole", "", `transaction { id: "account" to_account: "token" }`, "methods:\n  /shop.v1.Shop/Buy: {transaction: {id: token}}\n", "token", policy.RecordDurable, nil},
+		{"a best effort transaction", "", x + best, "", "", 0, []string{atBuy + ".record_class: a transaction's records are always durable"}},
+		{"a best effort transaction in the file", "", x, "methods:\n  /shop.v1.Shop/Buy: {record_class: RECORD_CLASS_BEST_EFFORT}\n", "", 0, []string{
+			`policy.yaml:2:23: methods["/shop.v1.Shop/Buy"].record_class: a transaction's records are always durable`,
+		}},
+		{"a service's that does not fit", `transaction { id: "acount" to_account: "ratio" }`, "", "", "", 0, []string{
+			`shop/v1/shop.proto: service shop.v1.Shop: (grpcguard.v1.service).transaction: /shop.v1.Shop/Buy takes a shop.v1.Order: ` +
+				`id: "acount": shop.v1.Order has no field "acount"; did you mean "account"?; to_account: "ratio" is a double; an account is a string, bytes or an integer`,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, err := policy.Compile(parse(t, tt.yaml), shop(t, tt.service, call{name: "Buy", rule: tt.method}))
+			if tt.want != nil {
+				wantErrors(t, err, tt.want...)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := p.Rule(buy)
+			if x := r.Transaction(); r.RecordClass() != tt.class || (x != nil) != (tt.id != "") || x != nil && (x.ID.String() != tt.id || tt.id == "token" && !x.ToAccount.IsZero()) {
+				t.Errorf("%v %+v", r.RecordClass(), x)
+			}
+		})
+	}
+}
