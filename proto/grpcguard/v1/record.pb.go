@@ -80,28 +80,34 @@ type Record struct {
 	Code string `protobuf:"bytes,19,opt,name=code,proto3" json:"code,omitempty"`
 	// How long the call took, in nanoseconds; of denials, the time from the first to the last.
 	DurationNs int64 `protobuf:"varint,20,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
-	// Messages received and sent, from the point of view of side.
+	// Messages received, from the point of view of side.
 	Received uint64 `protobuf:"varint,21,opt,name=received,proto3" json:"received,omitempty"`
-	Sent     uint64 `protobuf:"varint,22,opt,name=sent,proto3" json:"sent,omitempty"`
-	// Their sizes together, in bytes of their encoded form without redundancy.
+	// Messages sent.
+	Sent uint64 `protobuf:"varint,22,opt,name=sent,proto3" json:"sent,omitempty"`
+	// The size of those that were received together, in bytes of their encoded form without redundancy.
 	ReceivedBytes uint64 `protobuf:"varint,23,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
-	SentBytes     uint64 `protobuf:"varint,24,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
-	// The span of the call, in lower-case hexadecimal; absent without tracing.
+	// The size of those that were sent.
+	SentBytes uint64 `protobuf:"varint,24,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	// The trace of the call, in lower-case hexadecimal; absent without tracing.
 	TraceId string `protobuf:"bytes,25,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	SpanId  string `protobuf:"bytes,26,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
+	// The call's span in it, likewise.
+	SpanId string `protobuf:"bytes,26,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
 	// What the caller calls the request, in the metadata x-request-id.
 	RequestId string `protobuf:"bytes,27,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The policy in force.
+	// The revision that the policy in force gives itself.
 	PolicyRevision string `protobuf:"bytes,28,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
-	PolicyHash     string `protobuf:"bytes,29,opt,name=policy_hash,json=policyHash,proto3" json:"policy_hash,omitempty"`
+	// Its hash.
+	PolicyHash string `protobuf:"bytes,29,opt,name=policy_hash,json=policyHash,proto3" json:"policy_hash,omitempty"`
 	// What was to happen to money, or happened.
 	Transaction *Record_Transaction `protobuf:"bytes,30,opt,name=transaction,proto3" json:"transaction,omitempty"`
 	// Of an intent: the number of the message on its stream, from 1. Of an answered and an outcome: how many intents the call had.
 	Messages uint64 `protobuf:"varint,31,opt,name=messages,proto3" json:"messages,omitempty"`
-	// Of an event: what happened, such as breaker-open; what it happened to; of denials and of records that were dropped, how many.
-	Event   string `protobuf:"bytes,32,opt,name=event,proto3" json:"event,omitempty"`
+	// Of an event: what happened, such as breaker-open.
+	Event string `protobuf:"bytes,32,opt,name=event,proto3" json:"event,omitempty"`
+	// What it happened to.
 	Subject string `protobuf:"bytes,33,opt,name=subject,proto3" json:"subject,omitempty"`
-	Count   uint64 `protobuf:"varint,34,opt,name=count,proto3" json:"count,omitempty"`
+	// Of denials, and of records that were dropped: how many.
+	Count uint64 `protobuf:"varint,34,opt,name=count,proto3" json:"count,omitempty"`
 	// The cause in full: an error's text, a panic's value and stack, the fields and rules that a message broke.
 	Detail string `protobuf:"bytes,35,opt,name=detail,proto3" json:"detail,omitempty"`
 	// A text of this record was longer than a record holds, and was cut.
@@ -393,7 +399,7 @@ func (x *Record) GetCut() bool {
 }
 
 // Transaction is what a record says of money. A value of a sensitive field appears as "hmac:", 8 hexadecimal digits that name
-// the key, a colon, and the HMAC-SHA-256 of the value in hexadecimal.
+// the key, a colon, and the HMAC-SHA-256 of "value:" and the value in hexadecimal.
 type Record_Transaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The transaction's ID, from the field that the annotation names.
@@ -404,8 +410,9 @@ type Record_Transaction struct {
 	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
 	// The amount is in minor units of the currency, as the API has it, such as cents.
 	MinorUnits bool `protobuf:"varint,4,opt,name=minor_units,json=minorUnits,proto3" json:"minor_units,omitempty"`
-	// The account that pays, and the one that is paid.
-	FromAccount   string `protobuf:"bytes,5,opt,name=from_account,json=fromAccount,proto3" json:"from_account,omitempty"`
+	// The account that pays.
+	FromAccount string `protobuf:"bytes,5,opt,name=from_account,json=fromAccount,proto3" json:"from_account,omitempty"`
+	// The account that is paid.
 	ToAccount     string `protobuf:"bytes,6,opt,name=to_account,json=toAccount,proto3" json:"to_account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
