@@ -127,12 +127,18 @@ type Journal struct {
 	durable    atomic.Uint64
 	checkpoint atomic.Pointer[Checkpoint]
 	published  chan struct{} // replaced under mu at each checkpoint
-	tilesLag   atomic.Bool   // the disk has no room for tiles
-	noteLag    atomic.Bool   // nor for checkpoints
+	refusing   atomic.Uint32 // why no record is taken: the reasons below, 0 if there are none
 
 	pruning sync.Mutex
 	sealed  sealedSegments
 }
+
+// Reasons to refuse records. They are bits of one word, so that asking for all of them is one load.
+const (
+	shut     uint32 = 1 << iota // failure or closing is set
+	tilesLag                    // the disk has no room for tiles
+	noteLag                     // nor for checkpoints
+)
 
 // batch is what one commit writes: room for a block's header, then frames.
 type batch struct {
@@ -244,7 +250,7 @@ func (j *Journal) refusal() error {
 		return fmt.Errorf("%w: %w", ErrFailed, j.failure)
 	case j.closing:
 		return ErrClosed
-	case j.tilesLag.Load() || j.noteLag.Load():
+	case j.refusing.Load() != 0:
 		return fmt.Errorf("%w: the Merkle log cannot follow", ErrFull)
 	}
 	return nil
@@ -309,6 +315,7 @@ func (j *Journal) fail(err error) {
 		return
 	}
 	j.failure = err
+	j.refusing.Or(shut)
 	close(j.failed)
 	j.giveRoom()
 	notify(j.wake)
@@ -328,6 +335,7 @@ func (j *Journal) giveRoom() {
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	j.closing = true
+	j.refusing.Or(shut)
 	j.giveRoom()
 	j.mu.Unlock()
 	notify(j.wake)

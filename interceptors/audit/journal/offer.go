@@ -22,8 +22,12 @@ func (j *Journal) Offer(record []byte) (Pending, error) {
 	return j.add(record), nil
 }
 
-// Ready returns nil if a record would be taken, or why none would. It does not block.
+// Ready returns nil if a record would be taken, or why none would: ErrFailed, ErrClosed or ErrFull. It says nothing of whether there
+// is room in memory. While all is well it costs one atomic load, so that it can be asked before every call.
 func (j *Journal) Ready() error {
+	if j.refusing.Load() == 0 {
+		return nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.refusal()

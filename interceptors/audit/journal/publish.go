@@ -145,10 +145,10 @@ func (j *Journal) follow(f *follower) {
 func (f *follower) saved(err error) bool {
 	switch {
 	case err == nil:
-		f.j.tilesLag.Store(false)
+		f.j.refusing.And(^tilesLag)
 		return true
 	case noRoom(err):
-		f.j.tilesLag.Store(true)
+		f.j.refusing.Or(tilesLag)
 		f.j.opts.Trouble(fmt.Errorf("%w: writing tiles: %w", ErrFull, err))
 	default:
 		f.j.fail(fmt.Errorf("journal: writing tiles: %w", err))
@@ -213,14 +213,14 @@ func (j *Journal) publishOne(r signRequest) bool {
 		if !noRoom(err) {
 			break
 		}
-		j.noteLag.Store(true)
+		j.refusing.Or(noteLag)
 		j.opts.Trouble(fmt.Errorf("%w: writing a checkpoint: %w", ErrFull, err))
 		if j.ending() {
 			return false
 		}
 		time.Sleep(tryAgain)
 	}
-	j.noteLag.Store(false)
+	j.refusing.And(^noteLag)
 	if err != nil {
 		j.fail(fmt.Errorf("journal: writing a checkpoint: %w", err))
 		return false
