@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,6 +12,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
+
+// maxCheckpoint is more than a checkpoint with all its signatures has.
+const maxCheckpoint = 1 << 16
 
 // Checkpoint is a signed statement that a journal's first Size records hash to Root.
 type Checkpoint struct {
@@ -61,7 +63,7 @@ func signCheckpoint(size uint64, root tlog.Hash, signer note.Signer) (Checkpoint
 
 // ReadCheckpoint returns the latest checkpoint of the journal in dir. The journal may be open elsewhere.
 func ReadCheckpoint(dir string, verifier note.Verifier) (Checkpoint, error) {
-	signed, err := os.ReadFile(filepath.Join(dir, checkpointFile))
+	signed, err := readFile(nil, filepath.Join(dir, checkpointFile), maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Checkpoint{}, tampered("%s is not there", filepath.Join(dir, checkpointFile))
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -221,9 +222,10 @@ func (j *Journal) reopen(s *scanner) error {
 // not, the log is computed from the first record on.
 func (j *Journal) recoverTree(firsts []uint64, c Checkpoint, known []Checkpoint) (*tree, error) {
 	size := j.durable.Load()
+	synced, _ := readNumber(filepath.Join(j.dir, syncedFile))
 	var t *tree
 	err := tampered("%s: the tiles do not reach back to record %d", j.dir, firsts[0])
-	for _, from := range slices.Compact([]uint64{min(readSynced(j.dir), c.Size), c.Size, 0}) {
+	for _, from := range slices.Compact([]uint64{min(synced, c.Size), c.Size, 0}) {
 		if from < firsts[0] {
 			continue
 		}
@@ -249,7 +251,7 @@ func (j *Journal) recoverTree(firsts []uint64, c Checkpoint, known []Checkpoint)
 func (j *Journal) rebuild(t *tree, c Checkpoint, known []Checkpoint) (*tree, error) {
 	start := t.clone()
 	expect := append([]Checkpoint{c}, known...)
-	slices.SortFunc(expect, func(a, b Checkpoint) int { return int(int64(a.Size) - int64(b.Size)) })
+	slices.SortFunc(expect, func(a, b Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	var later []Checkpoint // older than the tree's beginning: compared when the tiles are there
 	check := func() error {
 		for len(expect) > 0 && expect[0].Size <= t.size {
@@ -344,17 +346,14 @@ func (j *Journal) catchUp(t *tree, c Checkpoint) error {
 	return nil
 }
 
-// readSynced returns how many records the tiles are sure to cover.
-func readSynced(dir string) uint64 {
-	data, err := os.ReadFile(filepath.Join(dir, syncedFile))
+// readNumber reads a file that holds a number, a hint. It is not ok if there is none.
+func readNumber(path string) (n uint64, ok bool) {
+	data, err := readFile(nil, path, 32)
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 63)
-	if err != nil {
-		return 0
-	}
-	return n
+	n, err = strconv.ParseUint(strings.TrimSpace(string(data)), 10, 63)
+	return n, err == nil
 }
 
 // scan gives each block with records from from on and below to, the whole of the first one, which may begin earlier. Segments below

@@ -247,7 +247,7 @@ func (j *Journal) checkFiles() error {
 		return err
 	}
 	path := filepath.Join(j.dir, checkpointFile)
-	signed, err := os.ReadFile(path)
+	signed, err := readFile(nil, path, maxCheckpoint)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return tampered("%s was removed", path)

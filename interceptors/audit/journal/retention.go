@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -146,21 +143,32 @@ func (j *Journal) checkPruned(first uint64) error {
 	if first == 0 {
 		return nil
 	}
-	data, err := os.ReadFile(filepath.Join(j.dir, prunedFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("journal: %w", err)
+	_, p, err := findPruned(j.dir, first, j.durable.Load())
+	if err == nil && p == nil {
+		err = tampered("%s begins with record %d, and no record says that those before were deleted", j.dir, first)
 	}
-	from, to := first, j.durable.Load()
-	if index, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 63); err == nil && index >= first && index < to {
-		from, to = index, index+1
+	return err
+}
+
+// findPruned finds a record below index to that says that the records before first were deleted: the one that the hint names, or else
+// the first one there is. It returns none if there is none.
+func findPruned(dir string, first, to uint64) (index uint64, found *Pruned, err error) {
+	from, end := first, to
+	if hint, ok := readNumber(filepath.Join(dir, prunedFile)); ok && hint >= first && hint < to {
+		from, end = hint, hint+1
 	}
-	for r, err := range Records(j.dir, from, to) {
-		if err != nil {
-			return err
+	for {
+		for r, err := range Records(dir, from, end) {
+			if err != nil {
+				return 0, nil, err
+			}
+			if p, ok := ParsePruned(r.Data); ok && p.Before >= first {
+				return r.Index, &p, nil
+			}
 		}
-		if p, ok := ParsePruned(r.Data); ok && p.Before >= first {
-			return nil
+		if from == first && end == to {
+			return 0, nil, nil
 		}
+		from, end = first, to // the hint was wrong
 	}
-	return tampered("%s begins with record %d, and no record says that those before were deleted", j.dir, first)
 }

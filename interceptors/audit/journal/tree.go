@@ -163,12 +163,14 @@ func writeTile(dir string, t tile) error {
 	return errors.Join(err, f.Close())
 }
 
-// readTile reads a tile of the given width, out of a wider one if need be: tiles grow, and what they held does not change.
-func readTile(dir string, level int, n uint64, width int) ([]byte, error) {
-	data, err := os.ReadFile(tilePath(dir, level, n, width))
+// readTile reads a tile of the given width into memory that is used again, out of a wider one if need be: tiles grow, and what they
+// held does not change.
+func readTile(into []byte, dir string, level int, n uint64, width int) ([]byte, error) {
+	const most = tileWidth * tlog.HashSize
+	data, err := readFile(into, tilePath(dir, level, n, width), most)
 	if errors.Is(err, fs.ErrNotExist) && width < tileWidth {
 		for w := tileWidth; w > width && errors.Is(err, fs.ErrNotExist); w-- {
-			data, err = os.ReadFile(tilePath(dir, level, n, w))
+			data, err = readFile(into, tilePath(dir, level, n, w), most)
 		}
 	}
 	if err != nil {
@@ -187,7 +189,7 @@ func readEdge(dir string, size uint64) (*tree, error) {
 		at := size >> (tileHeight * level)
 		row := make([]tlog.Hash, 0, tileWidth)
 		if width := int(at % tileWidth); width > 0 {
-			data, err := readTile(dir, level, at/tileWidth, width)
+			data, err := readTile(nil, dir, level, at/tileWidth, width)
 			if err != nil {
 				return nil, err
 			}
@@ -210,7 +212,7 @@ func (tiles) SaveTiles([]tlog.Tile, [][]byte) {}
 func (dir tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 	out := make([][]byte, len(list))
 	for i, t := range list {
-		data, err := readTile(string(dir), t.L, uint64(t.N), t.W)
+		data, err := readTile(nil, string(dir), t.L, uint64(t.N), t.W)
 		if err != nil {
 			return nil, err
 		}

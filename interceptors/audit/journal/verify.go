@@ -1,11 +1,12 @@
 package journal
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"golang.org/x/mod/sumdb/note"
@@ -16,6 +17,10 @@ import (
 type VerifyOptions struct {
 	// Known are checkpoints of this journal that were kept elsewhere. Each must be signed, and of this journal's first records.
 	Known [][]byte
+	// Since, if not nil, is a signed checkpoint of this journal up to which it was verified before. Only the records from its size on are
+	// read and hashed. That those before are still the ones that it was signed for is proved by the tiles; what is on disk of them is not
+	// looked at, so damage among them is not found.
+	Since []byte
 	// Each, if not nil, is given every record that is verified so far by its checksum only. An error of it ends the verification. What
 	// was given is proved when Verify returns without an error.
 	Each func(Record) error
@@ -30,7 +35,9 @@ type Report struct {
 	// First is the index of the first record that is there; those before were deleted, and Pruned is the record that says so.
 	First  uint64
 	Pruned *Pruned
-	// Segments and Bytes are how much was read.
+	// From is the index of the first record that was read: First, or the size of VerifyOptions.Since if that is more.
+	From uint64
+	// Segments and Bytes are how much was read, which begins with the segment that holds record From.
 	Segments int
 	Bytes    int64
 	// Behind is the number of records that are whole and not yet covered by the checkpoint. In a journal that was closed it is 0.
@@ -42,13 +49,14 @@ type Report struct {
 
 // Verify recomputes all of a journal and compares it with its signed checkpoint. It trusts nothing in dir, only the verifier's key, and
 // writes nothing; the journal may be open elsewhere. Without an error, every record that the checkpoint covers is there as it was
-// added, or was deleted when its time was over, which a record proves, and the tiles are those of the records.
+// added, or was deleted when its time was over, which a record proves, and the tiles are those of the records. Where records are
+// deleted while it reads, the error is a DeletedError, and says nothing against the journal.
 func Verify(ctx context.Context, dir string, verifier note.Verifier, opts VerifyOptions) (Report, error) {
-	c, err := ReadCheckpoint(dir, verifier)
+	firsts, c, err := beginning(dir, verifier)
 	if err != nil {
 		return Report{}, err
 	}
-	v := &verification{ctx: ctx, dir: dir, opts: opts, report: Report{Checkpoint: c}, expect: []Checkpoint{c}}
+	v := &verification{ctx: ctx, dir: dir, opts: opts, report: Report{Checkpoint: c, First: firsts[0], From: firsts[0]}, expect: []Checkpoint{c}}
 	for _, signed := range opts.Known {
 		known, err := OpenCheckpoint(signed, verifier)
 		if err != nil {
@@ -58,8 +66,35 @@ func Verify(ctx context.Context, dir string, verifier note.Verifier, opts Verify
 		// checkpoint covers was durable before it was signed.
 		v.expect = append(v.expect, known)
 	}
-	slices.SortFunc(v.expect, func(a, b Checkpoint) int { return int(int64(a.Size) - int64(b.Size)) })
-	return v.report, v.run()
+	if opts.Since != nil {
+		since, err := OpenCheckpoint(opts.Since, verifier)
+		if err != nil {
+			return v.report, fmt.Errorf("VerifyOptions.Since: %w", err)
+		}
+		if err := c.holds(dir, since); err != nil {
+			return v.report, fmt.Errorf("VerifyOptions.Since: %w", err)
+		}
+		v.report.From = max(since.Size, firsts[0])
+	}
+	slices.SortFunc(v.expect, func(a, b Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
+	return v.report, v.run(firsts)
+}
+
+// beginning returns where the segments begin, and a checkpoint that covers the record of the deletion of whatever was before them.
+func beginning(dir string, verifier note.Verifier) ([]uint64, Checkpoint, error) {
+	firsts, err := listSegments(dir)
+	if err != nil && !errors.Is(err, ErrTampered) {
+		err = fmt.Errorf("journal: %w", err)
+	}
+	if err != nil {
+		return nil, Checkpoint{}, err
+	}
+	// In this order: a deletion is covered by a checkpoint before its first segment is gone.
+	c, err := ReadCheckpoint(dir, verifier)
+	if err == nil && len(firsts) == 0 {
+		err = tampered("%s has a checkpoint and no segments", dir)
+	}
+	return firsts, c, err
 }
 
 type verification struct {
@@ -73,26 +108,22 @@ type verification struct {
 	err    error
 }
 
-func (v *verification) run() error {
-	firsts, err := listSegments(v.dir)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if len(firsts) == 0 {
-		return tampered("%s has a checkpoint and no segments", v.dir)
-	}
-	if err := v.begin(firsts[0]); err != nil {
+func (v *verification) run(firsts []uint64) error {
+	if err := v.begin(); err != nil {
 		return err
 	}
 	v.tree.full = v.compareTile
+	for len(firsts) > 1 && firsts[1] <= v.report.From {
+		firsts = firsts[1:]
+	}
 	var id *journalID
 	for i, first := range firsts {
-		if first != v.tree.size {
+		if i > 0 && first != v.tree.size {
 			return tampered("%s: after record %d comes %s: a segment is missing", v.dir, v.tree.size, segmentPath(v.dir, first))
 		}
 		s, err := openSegment(v.dir, first, id)
 		if err != nil {
-			return err
+			return v.missing(err)
 		}
 		id = &s.head.id
 		err = v.segment(s, i == len(firsts)-1)
@@ -106,20 +137,29 @@ func (v *verification) run() error {
 	return v.end()
 }
 
-// begin takes the hashes below the first record from the tiles, proved against the checkpoint.
-func (v *verification) begin(first uint64) error {
-	v.report.First = first
+// missing says of a segment that is not there any more whether all from the beginning to it have gone since, as Prune does it.
+func (v *verification) missing(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if firsts, listErr := listSegments(v.dir); listErr == nil && len(firsts) > 0 && firsts[0] > v.tree.size {
+		return &DeletedError{From: v.tree.size, Before: firsts[0]}
+	}
+	return err
+}
+
+// begin takes the hashes below the first record that is read from the tiles, proved against the checkpoint.
+func (v *verification) begin() error {
 	v.tree = &tree{}
-	if first > 0 {
-		c := v.report.Checkpoint
-		if first > c.Size {
-			return tampered("%s begins with record %d, and the checkpoint is of %d records", v.dir, first, c.Size)
+	if from, c := v.report.From, v.report.Checkpoint; from > 0 {
+		if from > c.Size {
+			return tampered("%s begins with record %d, and the checkpoint is of %d records", v.dir, from, c.Size)
 		}
 		var err error
-		if v.tree, err = provenEdge(v.dir, first, c); err != nil {
+		if v.tree, err = provenEdge(v.dir, from, c); err != nil {
 			return err
 		}
-		for len(v.expect) > 0 && v.expect[0].Size < first {
+		for len(v.expect) > 0 && v.expect[0].Size < from {
 			if err := c.holds(v.dir, v.expect[0]); err != nil {
 				return err
 			}
@@ -148,7 +188,7 @@ func (v *verification) compare() error {
 func (v *verification) segment(s *scanner, last bool) error {
 	signed := v.report.Checkpoint.Size
 	for {
-		h, body, err := s.block(0)
+		h, body, err := s.block(v.report.From)
 		switch {
 		case errors.Is(err, io.EOF) && (last || s.sealed):
 			return nil
@@ -173,44 +213,60 @@ func (v *verification) segment(s *scanner, last bool) error {
 }
 
 func (v *verification) block(h block, body []byte) error {
+	if body == nil {
+		return nil // before Since
+	}
+	for h.first < v.tree.size {
+		_, body = nextLeaf(body)
+		h.first++
+		h.count--
+	}
 	signed := v.report.Checkpoint.Size
+	// stop is the size at which there is something to compare, or more than any.
+	stop := v.stop()
 	for index := h.first; len(body) > 0; index++ {
 		var leaf []byte
 		leaf, body = nextLeaf(body)
 		v.tree.add(hashLeaf(leaf))
-		if v.err != nil {
-			return v.err
-		}
 		if index < signed {
-			if err := v.record(Record{index, leaf[1:]}); err != nil {
+			if err := v.record(index, leaf[1:]); err != nil {
 				return err
 			}
 		} else {
 			v.report.Behind++
 		}
-		if len(v.expect) > 0 && v.expect[0].Size == v.tree.size {
+		if index+1 == stop {
 			if err := v.compare(); err != nil {
 				return err
 			}
+			stop = v.stop()
 		}
 	}
-	return nil
+	return v.err
 }
 
-func (v *verification) record(r Record) error {
-	if isOwn(r.Data) {
-		if p, ok := ParsePruned(r.Data); ok {
+// stop returns the size of the next checkpoint to compare with, or 0 if there is none.
+func (v *verification) stop() uint64 {
+	if len(v.expect) == 0 {
+		return 0
+	}
+	return v.expect[0].Size
+}
+
+func (v *verification) record(index uint64, data []byte) error {
+	if isOwn(data) {
+		if p, ok := ParsePruned(data); ok {
 			v.report.Pruned = &p
 		}
 	}
 	if v.opts.Each != nil {
-		if err := v.opts.Each(r); err != nil {
+		if err := v.opts.Each(Record{index, data}); err != nil {
 			return err
 		}
 	}
-	if r.Index%(1<<16) == 0 {
+	if index%(1<<16) == 0 {
 		if v.opts.Progress != nil {
-			v.opts.Progress(r.Index, v.report.Checkpoint.Size)
+			v.opts.Progress(index, v.report.Checkpoint.Size)
 		}
 		return v.ctx.Err()
 	}
@@ -222,17 +278,16 @@ func (v *verification) compareTile(t tile) {
 	if (t.n+1)<<(tileHeight*(t.level+1)) > v.report.Checkpoint.Size && len(t.hashes) == tileWidth || v.err != nil {
 		return
 	}
-	data, err := readTile(v.dir, t.level, t.n, len(t.hashes))
-	if err != nil {
+	var err error
+	if v.tile, err = readTile(v.tile[:0], v.dir, t.level, t.n, len(t.hashes)); err != nil {
 		v.err = fmt.Errorf("journal: the tiles: %w", err)
 		return
 	}
-	v.tile = v.tile[:0]
 	for i := range t.hashes {
-		v.tile = append(v.tile, t.hashes[i][:]...)
-	}
-	if !bytes.Equal(data, v.tile) {
-		v.err = tampered("%s is not the hashes of the records", tilePath(v.dir, t.level, t.n, len(t.hashes)))
+		if tlog.Hash(v.tile[i*tlog.HashSize:]) != t.hashes[i] {
+			v.err = tampered("%s is not the hashes of the records", tilePath(v.dir, t.level, t.n, len(t.hashes)))
+			return
+		}
 	}
 }
 
@@ -251,10 +306,16 @@ func (v *verification) end() error {
 
 // deleted checks that a record says why the journal does not begin with record 0.
 func (v *verification) deleted() error {
-	first, p := v.report.First, v.report.Pruned
+	first := v.report.First
 	if first == 0 {
 		return nil
 	}
+	if (v.report.Pruned == nil || v.report.Pruned.Before < first) && v.report.From > first {
+		if err := v.findPruned(); err != nil {
+			return err
+		}
+	}
+	p := v.report.Pruned
 	if p == nil || p.Before < first {
 		return tampered("%s begins with record %d, and no record says that those before were deleted", v.dir, first)
 	}
@@ -265,6 +326,28 @@ func (v *verification) deleted() error {
 	if before.root() != p.Root {
 		return tampered("%s: the record of the last deletion is not of the records before %d", v.dir, p.Before)
 	}
+	return nil
+}
+
+// findPruned finds the record of the last deletion among those before Since, and proves it against the checkpoint.
+func (v *verification) findPruned() error {
+	index, p, err := findPruned(v.dir, v.report.First, v.report.From)
+	if err != nil || p == nil {
+		return err
+	}
+	hashes, err := v.report.Checkpoint.reader(v.dir).ReadHashes([]int64{tlog.StoredHashIndex(0, int64(index))})
+	if err != nil {
+		return fmt.Errorf("journal: the tiles at record %d: %w", index, err)
+	}
+	for r, err := range Records(v.dir, index, index+1) {
+		if err != nil {
+			return err
+		}
+		if tlog.RecordHash(r.Data) != hashes[0] {
+			return tampered("%s: record %d, of a deletion, is not the one that was signed", v.dir, index)
+		}
+	}
+	v.report.Pruned = p
 	return nil
 }
 
