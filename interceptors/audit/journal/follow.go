@@ -138,8 +138,8 @@ func (f *Follower) open() error {
 	return err
 }
 
-// turn goes from a finished segment to the one that begins with record first. If that one was deleted meanwhile, open finds which
-// is the first that was not.
+// turn goes from a finished segment to the one that begins with record first. If that one was deleted meanwhile, those before it
+// were as well, and open finds which is the first that was not.
 func (f *Follower) turn(first uint64) error {
 	if first != f.next {
 		return f.segment.corrupt(0, f.next, fmt.Sprintf("the segment's seal leads to record %d", first))
@@ -147,7 +147,11 @@ func (f *Follower) turn(first uint64) error {
 	next, err := openSegment(f.dir, first, &f.segment.head.id)
 	f.Close()
 	if errors.Is(err, fs.ErrNotExist) {
-		return f.open()
+		if err := f.open(); err != nil {
+			return err
+		}
+		f.Close()
+		return tampered("%s is missing", segmentPath(f.dir, first))
 	}
 	f.segment = next
 	return err

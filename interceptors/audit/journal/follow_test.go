@@ -124,3 +124,29 @@ func TestFollowBehindDeletion(t *testing.T) {
 		}
 	}
 }
+
+// A segment that is gone ends the reading; it is not looked for for ever.
+func TestFollowMissingSegment(t *testing.T) {
+	t.Parallel()
+	dir, firsts := closedSegments(t)
+	check(t, os.Remove(segmentPath(dir, firsts[1])))
+	ended := make(chan error, 1)
+	go func() {
+		f := Follow(dir, 0)
+		defer f.Close()
+		for _, err := range f.Records(200) {
+			if err != nil {
+				ended <- err
+			}
+		}
+		close(ended)
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, ErrTampered) {
+			t.Errorf("%v, want ErrTampered", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("still looking")
+	}
+}

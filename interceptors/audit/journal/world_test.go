@@ -193,3 +193,15 @@ func tileCount(t testing.TB, dir string) (n int) {
 	}
 	return n
 }
+
+// closedSegments is a closed journal of 200 records in several segments.
+func closedSegments(t *testing.T) (dir string, firsts []uint64) {
+	t.Helper()
+	dir = t.TempDir()
+	j := mustOpen(t, dir, options())
+	fill(t, j, 200)
+	mustClose(t, j)
+	firsts, err := listSegments(dir)
+	check(t, err)
+	return dir, firsts
+}
