@@ -547,8 +547,10 @@ func TestEntryBundle(t *testing.T) {
 			t.Errorf("bundle %d is short", n)
 		}
 	}
-	if _, err := EntryBundle(dir, 1, 45); err == nil {
-		t.Error("a bundle of records that are not there")
+	for _, n := range []uint64{1, 1 << 56, 1<<56 + 1, 1<<64 - 1} {
+		if _, err := EntryBundle(dir, n, 45); err == nil {
+			t.Errorf("bundle %d is of records that are not there", n)
+		}
 	}
 }
 

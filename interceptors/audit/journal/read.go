@@ -2,7 +2,9 @@ package journal
 
 import (
 	"encoding/binary"
+	"fmt"
 	"iter"
+	"math"
 )
 
 // Record is a record as it was added.
@@ -50,6 +52,9 @@ func (j *Journal) Records(from uint64) iter.Seq2[Record, error] {
 // they would hold every record a second time; who serves a journal to others' tools makes them when asked.
 func EntryBundle(dir string, n uint64, width int) ([]byte, error) {
 	var bundle []byte
+	if n > math.MaxInt64/tileWidth {
+		return nil, fmt.Errorf("journal: there is no entry bundle %d", n)
+	}
 	from := n * tileWidth
 	for r, err := range Records(dir, from, from+uint64(min(max(width, 0), tileWidth))) {
 		if err != nil {
