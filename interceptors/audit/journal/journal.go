@@ -49,9 +49,10 @@ type Options struct {
 	// Now is the clock of retention; the default is time.Now.
 	Now func() time.Time
 
-	// write and sync stand in for the disk in tests of its faults.
-	write func(f *os.File, b []byte, at int64) (int, error)
-	sync  func(f *os.File) error
+	// write, sync and remove stand in for the disk in tests of its faults.
+	write  func(f *os.File, b []byte, at int64) (int, error)
+	sync   func(f *os.File) error
+	remove func(path string) error
 }
 
 func (o *Options) complete() error {
@@ -90,6 +91,9 @@ func (o *Options) complete() error {
 	}
 	if o.sync == nil {
 		o.sync = datasync
+	}
+	if o.remove == nil {
+		o.remove = os.Remove
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -400,13 +401,13 @@ func (s *sealedSegments) before(first uint64) []sealedSegment {
 	return out
 }
 
-func (s *sealedSegments) drop(first uint64) {
+// remove removes a segment, and forgets it once it is gone: one that cannot be removed is the first of those to remove next time.
+func (s *sealedSegments) remove(old sealedSegment, remove func(path string) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, old := range s.list {
-		if old.first == first {
-			s.list = append(s.list[:i], s.list[i+1:]...)
-			return
-		}
+	if err := remove(old.path); err != nil {
+		return err
 	}
+	s.list = slices.DeleteFunc(s.list, func(is sealedSegment) bool { return is.first == old.first })
+	return nil
 }

@@ -79,8 +79,7 @@ func (j *Journal) Prune(ctx context.Context) (first uint64, err error) {
 		return 0, fmt.Errorf("journal: %w", err)
 	}
 	for _, s := range old {
-		j.sealed.drop(s.first)
-		if err := os.Remove(s.path); err != nil {
+		if err := j.sealed.remove(s, j.opts.remove); err != nil {
 			return 0, fmt.Errorf("journal: %w", err)
 		}
 	}
@@ -95,6 +94,9 @@ func (j *Journal) prunable() (Pruned, error) {
 	firsts, err := listSegments(j.dir)
 	if err != nil {
 		return Pruned{}, err
+	}
+	if len(firsts) == 0 {
+		return Pruned{}, tampered("%s has no segments", j.dir)
 	}
 	now := j.opts.Now()
 	p := Pruned{Before: firsts[0], Retention: int64(j.opts.Retention / time.Second), At: now.UTC()}

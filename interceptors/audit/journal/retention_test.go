@@ -1,0 +1,51 @@
+package journal
+
+import (
+	"errors"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestPruneNothingThere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := mustOpen(t, dir, options())
+	fill(t, j, 10)
+	mustClose(t, j)
+	check(t, os.Remove(segmentPath(dir, 0)))
+	if _, err := j.Prune(t.Context()); !errors.Is(err, ErrTampered) {
+		t.Errorf("%v, want ErrTampered", err)
+	}
+}
+
+// A segment that could not be removed is removed next time, before those after it.
+func TestPruneRemoveFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	opts := options()
+	opts.Retention = time.Nanosecond
+	var broken atomic.Bool
+	broken.Store(true)
+	opts.remove = func(path string) error {
+		if broken.Load() {
+			return errors.New("not now")
+		}
+		return os.Remove(path)
+	}
+	j := mustOpen(t, dir, opts)
+	fill(t, j, 200)
+	check(t, j.WaitCheckpoint(t.Context(), 200))
+	if _, err := j.Prune(t.Context()); err == nil || err.Error() != "journal: not now" {
+		t.Fatal(err)
+	}
+	broken.Store(false)
+	first, err := j.Prune(t.Context())
+	if err != nil || first == 0 {
+		t.Fatal(first, err)
+	}
+	mustClose(t, j)
+	mustVerify(t, dir, VerifyOptions{})
+	mustClose(t, mustOpen(t, dir, opts))
+}
