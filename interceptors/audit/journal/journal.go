@@ -133,6 +133,9 @@ type Journal struct {
 	published  chan struct{} // replaced under mu at each checkpoint
 	refusing   atomic.Uint32 // why no record is taken: the reasons below, 0 if there are none
 
+	syncing sync.Mutex
+	synced  uint64 // what the file "synced" says; under syncing
+
 	pruning sync.Mutex
 	sealed  sealedSegments
 }

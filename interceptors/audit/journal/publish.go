@@ -263,10 +263,7 @@ func (j *Journal) checkFiles() error {
 // sync makes tiles durable from time to time, takes note of how far, and removes what full tiles have made superfluous.
 func (j *Journal) sync(requests <-chan signRequest) {
 	for r := range requests {
-		err := syncTree(filepath.Join(j.dir, tileDir))
-		if err == nil {
-			err = replaceFile(j.dir, syncedFile, []byte(strconv.FormatUint(r.size, 10)+"\n"))
-		}
+		err := j.syncTiles(r.size)
 		for _, path := range r.grown {
 			if err == nil {
 				err = os.RemoveAll(path)
@@ -280,6 +277,17 @@ func (j *Journal) sync(requests <-chan signRequest) {
 			j.fail(fmt.Errorf("journal: making tiles durable: %w", err))
 		}
 	}
+}
+
+// syncTiles makes the tiles of the first size records durable, which are written, and takes note of it.
+func (j *Journal) syncTiles(size uint64) error {
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
+	if err := syncTree(filepath.Join(j.dir, tileDir)); err != nil || size < j.synced {
+		return err
+	}
+	j.synced = size
+	return replaceFile(j.dir, syncedFile, []byte(strconv.FormatUint(size, 10)+"\n"))
 }
 
 // witness runs until told is closed: it gives the latest checkpoint to the witness.

@@ -75,6 +75,10 @@ func (j *Journal) Prune(ctx context.Context) (first uint64, err error) {
 	if err := j.WaitCheckpoint(ctx, index+1); err != nil {
 		return 0, err
 	}
+	// The records are no longer there to compute the tiles again.
+	if err := j.syncTiles(index + 1); err != nil {
+		return 0, fmt.Errorf("journal: making tiles durable: %w", err)
+	}
 	if err := replaceFile(j.dir, prunedFile, []byte(strconv.FormatUint(index, 10)+"\n")); err != nil {
 		return 0, fmt.Errorf("journal: %w", err)
 	}

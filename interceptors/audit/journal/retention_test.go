@@ -49,3 +49,21 @@ func TestPruneRemoveFails(t *testing.T) {
 	mustVerify(t, dir, VerifyOptions{})
 	mustClose(t, mustOpen(t, dir, opts))
 }
+
+// The tiles are all that is left of what was deleted, so they are durable before.
+func TestPruneSyncsTiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	opts := options()
+	opts.Retention = time.Nanosecond
+	j := mustOpen(t, dir, opts)
+	fill(t, j, 200)
+	check(t, j.WaitCheckpoint(t.Context(), 200))
+	first, err := j.Prune(t.Context())
+	if err != nil || first == 0 {
+		t.Fatal(first, err)
+	}
+	if n := readSynced(dir); n < first {
+		t.Errorf("%d records are deleted, and the tiles of %d are durable", first, n)
+	}
+}
