@@ -17,6 +17,18 @@ type segment struct {
 	end    int64
 	last   int64 // offset of the last block, 0 if there is none
 	sealed bool
+
+	created time.Time // as its header says
+	opened  time.Time // by this process
+}
+
+// now is the clock's time, but not before the segment was begun, nor before what has passed since by the clock that cannot be set: a
+// clock that goes back must not make records look older than they are.
+func (s *segment) now(clock time.Time) time.Time {
+	if earliest := s.created.Add(time.Since(s.opened)); clock.Before(earliest) {
+		return earliest
+	}
+	return clock
 }
 
 // patience is how often the committer yields without a record coming before it goes with those there are.
@@ -219,14 +231,18 @@ func (j *Journal) createSegment(first uint64) (*segment, error) {
 	if err != nil {
 		return nil, full("creating", temporary, err)
 	}
-	data := header{id: j.id, first: first, created: j.opts.Now()}.encode()
+	created := j.opts.Now()
+	if j.segment != nil {
+		created = j.segment.now(created)
+	}
+	data := header{id: j.id, first: first, created: created}.encode()
 	if _, err := j.opts.write(f, data, 0); err != nil {
 		return nil, errors.Join(full("writing", temporary, err), f.Close())
 	}
 	if err := j.opts.sync(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("journal: fsync of %s: %w", temporary, err), f.Close())
 	}
-	return &segment{path: segmentPath(j.dir, first), file: f, first: first, end: headerSize}, nil
+	return &segment{path: segmentPath(j.dir, first), file: f, first: first, end: headerSize, created: created, opened: time.Now()}, nil
 }
 
 func (j *Journal) nameSegment(s *segment) error {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -194,7 +195,7 @@ func (j *Journal) reopen(s *scanner) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	j.segment = &segment{path: s.path, file: f, first: s.head.first, end: s.offset, last: s.last, sealed: s.sealed}
+	j.segment = &segment{path: s.path, file: f, first: s.head.first, end: s.offset, last: s.last, sealed: s.sealed, created: s.head.created, opened: time.Now()}
 	if err := f.Truncate(s.offset); err != nil {
 		return fmt.Errorf("journal: removing what a crash left in %s: %w", s.path, err)
 	}

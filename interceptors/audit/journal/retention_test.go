@@ -67,3 +67,30 @@ func TestPruneSyncsTiles(t *testing.T) {
 		t.Errorf("%d records are deleted, and the tiles of %d are durable", first, n)
 	}
 }
+
+// A clock that was wrong when a segment was begun does not make the records before it old.
+func TestRetentionClockBackwards(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	right := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	var now atomic.Int64
+	now.Store(right.Unix())
+	opts := options()
+	opts.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+	j := mustOpen(t, dir, opts)
+	fill(t, j, 5)
+	now.Store(0) // 1970
+	fill(t, j, 50)
+	mustClose(t, j)
+	j = mustOpen(t, dir, opts)
+	fill(t, j, 50)
+	check(t, j.WaitCheckpoint(t.Context(), 105))
+	now.Store(right.AddDate(0, 0, 1).Unix())
+	if first, err := j.Prune(t.Context()); err != nil || first != 0 {
+		t.Errorf("records of yesterday up to %d were deleted: %v", first, err)
+	}
+	now.Store(right.AddDate(8, 0, 0).Unix())
+	if first, err := j.Prune(t.Context()); err != nil || first == 0 {
+		t.Errorf("records of eight years ago were not deleted: %v", err)
+	}
+}
