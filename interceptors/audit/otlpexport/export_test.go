@@ -520,7 +520,12 @@ func TestOneAtATime(t *testing.T) {
 // A journal that was damaged stops the export where it is, and says so each time.
 func TestDamagedJournal(t *testing.T) {
 	t.Parallel()
-	l := closedLedger(t, 400)
+	l := openLedger(t, t.TempDir())
+	l.calls(t, 1) // a block of its own, which New reads
+	l.calls(t, 399)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	segments, err := filepath.Glob(filepath.Join(l.dir, "segments", "*.seg"))
 	if err != nil || len(segments) == 0 {
 		t.Fatal(segments, err)
