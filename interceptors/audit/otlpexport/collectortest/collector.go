@@ -48,9 +48,6 @@ exporters:
     retry_on_failure:
       enabled: false
 service:
-  telemetry:
-    metrics:
-      level: none
   pipelines:
     logs: {receivers: [otlp], exporters: [otlp_http]}
     traces: {receivers: [otlp], exporters: [otlp_http]}
