@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strconv"
-	"strings"
 )
 
 // ID names a record. The records of one call share Guard and Call.
@@ -37,16 +37,38 @@ func (id ID) append(b []byte) []byte {
 
 // ParseID reads an ID in the form that String returns, and no other.
 func ParseID(text string) (ID, error) {
-	call, number, found := strings.Cut(text, ".")
-	if !found || len(call) != callDigits {
-		return ID{}, fmt.Errorf("audit: %q is no record ID", text)
-	}
-	var raw [16]byte
-	_, err := hex.Decode(raw[:], []byte(call))
-	n, numErr := strconv.ParseUint(number, 10, 64)
-	id := ID{Guard: binary.BigEndian.Uint64(raw[:8]), Call: binary.BigEndian.Uint64(raw[8:]), Number: n}
-	if err != nil || numErr != nil || id.String() != text {
+	id, ok := parseID(text)
+	if !ok {
 		return ID{}, fmt.Errorf("audit: %q is no record ID", text)
 	}
 	return id, nil
+}
+
+// parseID reads an ID without making anything of it that has to be collected.
+func parseID[T string | []byte](text T) (id ID, ok bool) {
+	if len(text) < callDigits+2 || text[callDigits] != '.' {
+		return ID{}, false
+	}
+	for i := range callDigits {
+		digit := uint64(text[i] - '0')
+		if digit > 9 {
+			if text[i] < 'a' || text[i] > 'f' {
+				return ID{}, false
+			}
+			digit = uint64(text[i]-'a') + 10
+		}
+		id.Guard, id.Call = id.Guard<<4|id.Call>>60, id.Call<<4|digit
+	}
+	number := text[callDigits+1:]
+	if len(number) > 1 && number[0] == '0' {
+		return ID{}, false
+	}
+	for i := range len(number) {
+		digit := uint64(number[i] - '0')
+		if digit > 9 || id.Number > (math.MaxUint64-digit)/10 {
+			return ID{}, false
+		}
+		id.Number = id.Number*10 + digit
+	}
+	return id, true
 }
