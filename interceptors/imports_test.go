@@ -52,6 +52,8 @@ func TestImports(t *testing.T) {
 		{"interceptors", "github.com/spiffe/go-spiffe/v2/workloadapi", "where SVIDs come from is the program's business"},
 		{"interceptors", "github.com/stretchr", "tests' helpers stay in tests"},
 		{"interceptors", "flag", "a library has no command line"},
+		{"cmd/grpcguard", module + "interceptors/internal", "an auditor's tool reads records, and makes no calls"},
+		{"cmd/grpcguard", "google.golang.org/grpc/internal/transport", "an auditor's tool works offline"},
 		{"proto/grpcguard/v1", module, "users import the annotations, and nothing else with them"},
 	}
 	deps := make(map[string][]string)
