@@ -112,11 +112,15 @@ func decodeBlock(b []byte, id journalID) (h block, ok bool) {
 	if binary.LittleEndian.Uint32(b[20:]) != blockSum(b[:20], id) {
 		return block{}, false
 	}
-	h.body = int(binary.LittleEndian.Uint32(b[4:]))
-	h.count = int(binary.LittleEndian.Uint32(b[8:]))
+	// Compared before they are ints, which may have 32 bits and then be negative.
+	size, count := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
+	if size > maxBody || count > maxBody/frameSize {
+		return block{}, false
+	}
+	h.body, h.count = int(size), int(count)
 	h.first = binary.LittleEndian.Uint64(b[12:])
 	empty := h.body == 0 && h.count == 0
-	return h, h.body <= maxBody && empty == h.seal
+	return h, empty == h.seal
 }
 
 // appendFrame appends the frame of a record. Its checksum follows when the index is known, from sumFrames.
@@ -159,11 +163,11 @@ func checkFrames(body []byte, h block) (index uint64, offset int, reason string)
 		case len(rest) < frameSize:
 			return index, offset, "the record's frame is cut short"
 		}
-		length := int(binary.LittleEndian.Uint32(rest))
-		if length > MaxRecord || frameSize+length > len(rest) {
+		length := binary.LittleEndian.Uint32(rest)
+		if length > MaxRecord || frameSize+int(length) > len(rest) {
 			return index, offset, "the record's length is impossible"
 		}
-		end := frameSize + length
+		end := frameSize + int(length)
 		if rest[8] != 0 || binary.LittleEndian.Uint32(rest[4:]) != frameSum(rest[:end], index) {
 			return index, offset, "the record fails its checksum"
 		}
