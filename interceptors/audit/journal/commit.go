@@ -227,7 +227,7 @@ func (j *Journal) rotate(first uint64) error {
 // createSegment writes a segment without records, under a name that is none yet.
 func (j *Journal) createSegment(first uint64) (*segment, error) {
 	temporary := filepath.Join(j.dir, segmentDir, unfinished)
-	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	f, err := createFile(temporary)
 	if err != nil {
 		return nil, full("creating", temporary, err)
 	}

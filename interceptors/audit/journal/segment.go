@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -225,7 +226,7 @@ func readSeal(dir string, first uint64, id *journalID) (head header, next uint64
 // replaceFile writes a small file so that a crash leaves the old one or the new one.
 func replaceFile(dir, name string, data []byte) error {
 	temporary := filepath.Join(dir, name+".tmp")
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePerm)
+	f, err := createFile(temporary)
 	if err != nil {
 		return err
 	}
@@ -240,6 +241,18 @@ func replaceFile(dir, name string, data []byte) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// createFile makes a new file in place of one that a crash left, and never writes to what is there already, or to what it links to.
+func createFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
 }
 
 func syncDir(dir string) error {

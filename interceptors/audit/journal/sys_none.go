@@ -9,6 +9,8 @@ import (
 
 var errSystem = errors.New("journal: this system has no flock and no fsync of folders")
 
+const inPlace = 0
+
 func lock(string) (*os.File, error) { return nil, errSystem }
 
 func unlock(*os.File) error { return errSystem }

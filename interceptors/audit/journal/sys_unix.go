@@ -63,6 +63,9 @@ func noRoom(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
+// inPlace is how a file is opened for writing that may be there: neither through a link nor waiting for the other end of a pipe.
+const inPlace = unix.O_NOFOLLOW | unix.O_NONBLOCK
+
 // readFile reads a small file into memory that is used again. Whatever is in its place, it neither waits nor reads more than most
 // bytes. It makes three system calls, where os.ReadFile makes eight: Verify reads a tile for every 256 records.
 func readFile(into []byte, path string, most int) ([]byte, error) {

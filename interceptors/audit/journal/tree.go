@@ -146,10 +146,11 @@ func writeTile(dir string, t tile) error {
 		data = append(data, t.hashes[i][:]...)
 	}
 	path := tilePath(dir, t.level, t.n, len(t.hashes))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, filePerm)
+	const how = os.O_WRONLY | os.O_CREATE | inPlace
+	f, err := os.OpenFile(path, how, filePerm)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(path), dirPerm); err == nil {
-			f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE, filePerm)
+			f, err = os.OpenFile(path, how, filePerm)
 		}
 	}
 	if err != nil {
