@@ -329,21 +329,28 @@ func (j *Journal) witness(ended <-chan struct{}) {
 
 // run starts what an open journal consists of.
 func (j *Journal) run(f *follower) {
-	var working, telling sync.WaitGroup
+	var working sync.WaitGroup
 	requests := make(chan signRequest, 1)
 	working.Go(j.commit)
 	working.Go(func() { j.follow(f) })
 	working.Go(func() { j.publish(requests) })
 	working.Go(func() { j.sync(requests) })
-	ended := make(chan struct{})
-	if j.opts.Witness != nil {
-		telling.Go(func() { j.witness(ended) })
-	}
+	ended, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		if j.opts.Witness != nil {
+			j.witness(ended)
+		}
+	}()
 	go func() {
 		working.Wait()
 		close(ended)
 		close(j.tell)
-		telling.Wait()
+		select {
+		case <-told:
+		case <-time.After(lastWitness + time.Second):
+			j.opts.Trouble(errors.New("journal: the witness did not return when its context ended, and is left behind"))
+		}
 		_ = j.segment.file.Close()
 		_ = unlock(j.lock)
 		close(j.done)
