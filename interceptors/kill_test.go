@@ -70,10 +70,10 @@ func TestAKilledBankLosesNothing(t *testing.T) {
 			record, err := audit.ParseRecord(r.Data)
 			must(t, err)
 			call := record.ID.CallID()
-			switch record.Type {
-			case audit.TypeIntent:
+			if record.Type == audit.TypeIntent {
 				intents[record.Transaction.ID] = call
-			case audit.TypeOutcome:
+			}
+			if record.Type == audit.TypeOutcome {
 				if intents[record.Transaction.ID] != call || record.Outcome != audit.OutcomeOK {
 					t.Fatalf("round %d: %+v has no intent before it", round, record)
 				}

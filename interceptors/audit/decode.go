@@ -17,7 +17,7 @@ var ErrNoRecord = errors.New("audit: not a record in its canonical encoding")
 
 // ParseRecord reads the canonical encoding of a record. Fields that a newer version of the schema has are passed over; whatever else
 // is not canonical is an ErrNoRecord.
-func ParseRecord(b []byte) (Record, error) {
+func ParseRecord(b []byte) (Record, error) { //nolint:gocyclo // A case for each field.
 	var r Record
 	d := decoder{b: b}
 	for d.next() {
@@ -119,14 +119,14 @@ func ParseHead(b []byte) (id ID, t Type, err error) {
 // decoder reads one message. After an error it has nothing more.
 type decoder struct {
 	b     []byte
-	field protowire.Number
+	field int
 	value []byte // of a field that has bytes
 	n     uint64 // of a field that is a number
 	bytes bool
 	err   error
 }
 
-func (d *decoder) fail(format string, args ...any) {
+func (d *decoder) failf(format string, args ...any) {
 	if d.err == nil {
 		d.err = fmt.Errorf("%w: field %d: %s", ErrNoRecord, d.field, fmt.Sprintf(format, args...))
 	}
@@ -138,30 +138,30 @@ func (d *decoder) next() bool {
 	}
 	field, kind, n := protowire.ConsumeTag(d.b)
 	if n < 0 || n != protowire.SizeTag(field) {
-		d.fail("the one after it cannot be read")
+		d.failf("the one after it cannot be read")
 		return false
 	}
 	last := d.field
-	d.field, d.b = field, d.b[n:]
-	if field <= last {
-		d.fail("comes after field %d", last)
+	d.field, d.b = int(field), d.b[n:]
+	if d.field <= last {
+		d.failf("comes after field %d", last)
 		return false
 	}
 	switch kind {
 	case protowire.VarintType:
 		d.bytes = false
 		if d.n, n = protowire.ConsumeVarint(d.b); n < 0 || n != protowire.SizeVarint(d.n) || d.n == 0 {
-			d.fail("its number is not as short as it can be")
+			d.failf("its number is not as short as it can be")
 			return false
 		}
 	case protowire.BytesType:
 		d.bytes = true
 		if d.value, n = protowire.ConsumeBytes(d.b); n < 0 || n != protowire.SizeBytes(len(d.value)) {
-			d.fail("its length is wrong")
+			d.failf("its length is wrong")
 			return false
 		}
 	default:
-		d.fail("is neither a number nor bytes")
+		d.failf("is neither a number nor bytes")
 		return false
 	}
 	d.b = d.b[n:]
@@ -170,7 +170,7 @@ func (d *decoder) next() bool {
 
 func (d *decoder) number() uint64 {
 	if d.bytes {
-		d.fail("is no number")
+		d.failf("is no number")
 		return 0
 	}
 	return d.n
@@ -179,14 +179,14 @@ func (d *decoder) number() uint64 {
 func (d *decoder) flag() bool {
 	n := d.number()
 	if n > 1 {
-		d.fail("is %d, and can be 0 or 1", n)
+		d.failf("is %d, and can be 0 or 1", n)
 	}
 	return n == 1
 }
 
 func (d *decoder) raw() []byte {
 	if !d.bytes {
-		d.fail("is no bytes")
+		d.failf("is no bytes")
 		return nil
 	}
 	return d.value
@@ -195,7 +195,7 @@ func (d *decoder) raw() []byte {
 func (d *decoder) text() string {
 	v := d.raw()
 	if d.err == nil && (len(v) == 0 || !utf8.Valid(v)) {
-		d.fail("is empty or no UTF-8")
+		d.failf("is empty or no UTF-8")
 	}
 	return string(v)
 }
@@ -213,7 +213,7 @@ func (d *decoder) typ() Type {
 func (d *decoder) id() ID {
 	id, ok := parseID(d.raw())
 	if !ok {
-		d.fail("is no record ID")
+		d.failf("is no record ID")
 	}
 	return id
 }
@@ -228,11 +228,11 @@ func (d *decoder) time() time.Time {
 		case 2:
 			nanos = inner.number()
 		default:
-			inner.fail("is not known")
+			inner.failf("is not known")
 		}
 	}
 	if inner.err != nil || nanos >= uint64(time.Second) {
-		d.fail("is no time")
+		d.failf("is no time")
 		return time.Time{}
 	}
 	return time.Unix(int64(seconds), int64(nanos)).UTC()
@@ -258,7 +258,7 @@ func (d *decoder) transaction() Transaction {
 		}
 	}
 	if inner.err != nil {
-		d.fail("%v", inner.err)
+		d.failf("%v", inner.err)
 	}
 	return t
 }
@@ -283,6 +283,6 @@ func (d *decoder) code() codes.Code {
 	if c := codes.Code(n); ok && err == nil && c.String() == text {
 		return c
 	}
-	d.fail("%q is no status code", text)
+	d.failf("%q is no status code", text)
 	return 0
 }

@@ -25,9 +25,9 @@ func full(t *testing.T) audit.Record {
 	var fill func(v reflect.Value)
 	n := 0
 	fill = func(v reflect.Value) {
-		for i := range v.NumField() {
+		for _, f := range v.Fields() {
 			n++
-			switch f := v.Field(i); f.Interface().(type) {
+			switch f.Interface().(type) {
 			case time.Time:
 				f.Set(reflect.ValueOf(time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC)))
 			case time.Duration, uint64:
