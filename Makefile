@@ -7,7 +7,7 @@ LINT    := go tool -modfile=$(CURDIR)/.tools/golangci-lint.mod golangci-lint
 RACE    := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 FUZZTIME ?= 30s
 
-.PHONY: help demo demo-short test redis faults lint bench bench-quick generate fuzz fmt protodeps generated-fresh
+.PHONY: help demo demo-short test redis collector faults lint bench bench-quick generate fuzz fmt protodeps generated-fresh
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,7 +18,7 @@ demo: ## a day at the bank: services, attacks, rotation under load, evidence
 demo-short: ## the same with less load
 	cd examples && go run ./bank/demo -short
 
-test: redis ## all tests of all modules, with the race detector and a real redis-server
+test: redis collector ## all tests of all modules, with the race detector, a real redis-server and a real OpenTelemetry Collector
 	@test -n "$(RACE)" || echo "make test: no C compiler, so no race detector"
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go test $(RACE) ./...) || exit 1; done
 
@@ -33,14 +33,19 @@ redis: ## install redis-server, where there is none
 	  elif command -v brew >/dev/null 2>&1; then brew install -q redis; \
 	  else echo "make: do not know how to; install redis-server, or say where it is in REDIS_SERVER" >&2; exit 1; fi; }
 
+# The collector that export is tested with, built from its Go modules. It stays in Go's build cache.
+collector:
+	@cd interceptors/audit/otlpexport/collectortest/collector && GOWORK=off go tool -n collector >/dev/null
+
 lint: protodeps ## vet, golangci-lint, buf lint and format, generated code is fresh
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && go mod tidy -diff && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 	$(BUF) format --diff --exit-code
 	$(BUF) lint
 	@$(MAKE) --no-print-directory generated-fresh
 
-faults: ## the journal on failing disks (strace makes them) and under a thousand kills: minutes
+faults: ## failing disks (strace makes them), and a journal and a bank that are killed a thousand times each: half an hour
 	JOURNAL_FAULTS=1 JOURNAL_KILLS=1000 go test ./interceptors/audit/journal -run 'TestInjected|TestKill' -count 1 -timeout 60m
+	GRPCGUARD_KILLS=1000 go test ./interceptors -run TestAKilledBank -count 1 -timeout 60m
 
 bench: ## what a guarded call costs beside a bare one, as ratios in one run
 	cd benchmarks && go run .
