@@ -578,3 +578,67 @@ func TestRecordsHaveRequestIDsAndSizes(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 }
+
+// stuck is a sink over a disk that stands still from when the test says so.
+type stuck struct {
+	*recorder
+
+	still chan struct{} // closed when the disk stands still
+	moves chan struct{} // closed when it moves again
+	gave  chan struct{} // told of each call that gave up
+}
+
+func (s stuck) Write(ctx context.Context, r *audit.Record) error {
+	select {
+	case <-s.still:
+		select {
+		case <-s.moves:
+		case <-ctx.Done():
+			s.gave <- struct{}{}
+			return fmt.Errorf("%w: %w", audit.ErrUndecided, ctx.Err())
+		}
+	default:
+	}
+	return s.recorder.Write(ctx, r)
+}
+
+// While the disk stands still no transaction begins, and nobody waits for longer than the deadline that they set; when it moves again all
+// goes on, and every call that could not begin has its record.
+func TestADiskThatStandsStill(t *testing.T) {
+	t.Parallel()
+	sink := stuck{newRecorder(), make(chan struct{}), make(chan struct{}), make(chan struct{}, len(pay))}
+	b := newBank(t, sink)
+	must(t, pay["unary"](t.Context(), b.client, transfer("before")))
+	close(sink.still)
+	for kind := range pay {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		began := time.Now()
+		err := pay[kind](ctx, b.client, transfer("during"))
+		if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Unavailable {
+			t.Errorf("%s: got %v", kind, err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s: it took %v", kind, took)
+		}
+		cancel()
+		<-sink.gave
+	}
+	if b.transfers.ran() != 1 {
+		t.Error("a handler ran while the disk stood still")
+	}
+	close(sink.moves)
+	must(t, pay["unary"](t.Context(), b.client, transfer("after")))
+	must(t, b.guard.Close(t.Context()))
+	counts := make(map[string]int)
+	for _, r := range sink.all(t, 4+len(pay)) {
+		counts[fmt.Sprintf("%s %s %s", r.Type, r.Transaction.ID, r.Outcome)]++
+		if r.Transaction.ID == "during" && (r.Type != audit.TypeOutcome || r.Outcome == audit.OutcomeOK) {
+			t.Errorf("%+v", r)
+		}
+	}
+	for _, want := range []string{"intent before ", "outcome before ok", "intent after ", "outcome after ok"} {
+		if counts[want] != 1 {
+			t.Errorf("%q: %v", want, counts)
+		}
+	}
+}
