@@ -33,23 +33,24 @@ type bank struct {
 	partner      *authority.Authority
 	policy       *policy.Policy
 	processes    map[string]*process
+	books        map[string]*book // workload -> its journal
 	sources509   map[string]*workloadapi.X509Source
 	sockets      map[string]string // workload -> address of its Workload API
 }
 
 // process is one service.
 type process struct {
-	name    string
-	addr    string
-	records string
-	spans   string
-	cmd     *exec.Cmd
-	stdin   io.WriteCloser
+	name  string
+	addr  string
+	book  *book
+	spans string
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
 }
 
 // open builds and starts everything. What it started it stops again if something fails.
 func open(ctx context.Context, dir, sources string) (b *bank, err error) {
-	b = &bank{dir: dir, sources: sources, processes: make(map[string]*process), sources509: make(map[string]*workloadapi.X509Source), sockets: make(map[string]string)}
+	b = &bank{dir: dir, sources: sources, processes: make(map[string]*process), books: make(map[string]*book), sources509: make(map[string]*workloadapi.X509Source), sockets: make(map[string]string)}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -62,6 +63,9 @@ func open(ctx context.Context, dir, sources string) (b *bank, err error) {
 		return b, err
 	}
 	if b.partner, err = authority.New(spiffeid.RequireTrustDomainFromString("partner.example")); err != nil {
+		return b, err
+	}
+	if err := b.newSensitiveKey(); err != nil {
 		return b, err
 	}
 	if b.policy, err = service.LoadPolicy(filepath.Join(sources, "policy.yaml")); err != nil {
@@ -106,8 +110,13 @@ func (b *bank) command(ctx context.Context, program, workload string, args ...st
 	if err != nil {
 		return nil, err
 	}
+	kept, err := b.book(workload)
+	if err != nil {
+		return nil, err
+	}
 	args = append([]string{
-		"-policy", "policy.yaml", "-records", b.file(workload, "records"), "-spans", b.file(workload, "spans"),
+		"-policy", "policy.yaml", "-spans", b.file(workload, "spans"),
+		"-journal", kept.dir, "-journal-key", kept.key, "-sensitive-key", b.sensitiveKey(),
 	}, args...)
 	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "bin", program), args...)
 	cmd.Dir = b.sources
@@ -120,8 +129,12 @@ func (b *bank) file(workload, kind string) string {
 	return filepath.Join(b.dir, strings.ReplaceAll(workload, "/", "-")+"."+kind)
 }
 
+// start starts a service. One that was there before is there again, at the same address and with the same journal.
 func (b *bank) start(ctx context.Context, name string, needs []string) error {
 	var args []string
+	if before := b.processes[name]; before != nil {
+		args = append(args, "-listen", before.addr)
+	}
 	for _, need := range needs {
 		args = append(args, "-"+need, b.processes[need].addr)
 	}
@@ -132,7 +145,7 @@ func (b *bank) start(ctx context.Context, name string, needs []string) error {
 	if err != nil {
 		return err
 	}
-	p := &process{name: name, cmd: cmd, records: b.file(name, "records"), spans: b.file(name, "spans")}
+	p := &process{name: name, cmd: cmd, book: b.books[name], spans: b.file(name, "spans")}
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		return err
 	}
@@ -202,8 +215,9 @@ func (b *bank) stay(ctx context.Context, w io.Writer) error {
 		fmt.Fprintf(w, "SPIFFE_ENDPOINT_SOCKET=%s  # %s%s\n", addr, domain, workload)
 	}
 	for _, p := range b.processes {
-		fmt.Fprintf(w, "%s is at %s, its records are in %s\n", p.name, p.addr, p.records)
+		fmt.Fprintf(w, "%s is at %s\n", p.name, p.addr)
 	}
+	b.howToLook(w)
 	<-ctx.Done()
 	return nil
 }
@@ -215,6 +229,9 @@ func (b *bank) close() {
 		killer := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
 		_ = p.cmd.Wait()
 		killer.Stop()
+	}
+	for _, kept := range b.books {
+		kept.follower.Close()
 	}
 	for _, s := range b.sources509 {
 		_ = s.Close()

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -18,6 +17,7 @@ import (
 
 	bankv1 "github.com/grpcguard/grpcguard/examples/bank/v1"
 	"github.com/grpcguard/grpcguard/identity"
+	"github.com/grpcguard/grpcguard/interceptors/audit"
 )
 
 // day is what happens at the bank.
@@ -25,6 +25,10 @@ type day struct {
 	bank   *bank
 	table  *table
 	traces []traced
+	// ordered is how much money the bank was told to move and said that it did, in minor units.
+	ordered int64
+	// kept are checkpoints of each journal that somebody else kept.
+	kept map[string][]byte
 }
 
 // traced is a call that the evidence is looked up for at the end.
@@ -42,20 +46,21 @@ func (d *day) business(ctx context.Context) error {
 		method  string
 		what    string
 		message string
+		units   int64
 	}{
-		{[]string{"pay", "tx-1", "acc-alice", "acc-bob", "12500"}, "payment", pay, "pays 125.00 (payment, account, ledger, account)", "ledger entry 1"},
-		{[]string{"pay", "tx-1", "acc-alice", "acc-bob", "12500"}, "payment", pay, "pays the same again: it is the same transfer", "ledger entry 1"},
-		{[]string{"batch", "acc-bob", "acc-carol", "1000", "5"}, "payment", batch, "uploads a batch of five (client stream)", "5 accepted"},
-		{[]string{"statement", "acc-carol"}, "ledger", "/bank.v1.LedgerService/GetStatement", "reads a statement (server stream)", "5 lines"},
-		{[]string{"watch", "acc-carol", "acc-bob", "700"}, "account", watch, "watches a balance change (bidirectional)", "5000, then 5700"},
-		{[]string{"pay", "tx-2", "acc-carol", "acc-bob", "99999999"}, "payment", pay, "overdraws: the handler's own answer passes", "insufficient funds"},
+		{[]string{"pay", "tx-1", "acc-alice", "acc-bob", "12500"}, "payment", pay, "pays 125.00 (payment, account, ledger, account)", "ledger entry 1", 12500},
+		{[]string{"pay", "tx-1", "acc-alice", "acc-bob", "12500"}, "payment", pay, "pays the same again: it is the same transfer", "ledger entry 1", 0},
+		{[]string{"batch", "acc-bob", "acc-carol", "1000", "5"}, "payment", batch, "uploads a batch of five (client stream)", "5 accepted", 5000},
+		{[]string{"statement", "acc-carol"}, "ledger", "/bank.v1.LedgerService/GetStatement", "reads a statement (server stream)", "5 lines", 0},
+		{[]string{"watch", "acc-carol", "acc-bob", "700"}, "account", watch, "watches a balance change (bidirectional)", "5000, then 5700", 700},
+		{[]string{"pay", "tx-2", "acc-carol", "acc-bob", "99999999"}, "payment", pay, "overdraws: the handler's own answer passes", "insufficient funds", 0},
 	} {
 		t, err := d.bank.teller(ctx, r.args...)
 		if err != nil {
 			return err
 		}
 		p := d.bank.processes[r.process]
-		rec, err := p.find(ctx, func(rec record) bool { return rec.TraceID == t.TraceID && rec.Method == r.method })
+		rec, err := p.book.find(ctx, func(rec *record) bool { return rec.served() && rec.TraceID == t.TraceID && rec.Method == r.method })
 		if err != nil {
 			return err
 		}
@@ -64,8 +69,10 @@ func (d *day) business(ctx context.Context) error {
 		if r.message == "insufficient funds" {
 			want = "FailedPrecondition"
 		}
+		d.ordered += r.units
 		d.table.add(row{who: domain + "teller", what: r.what, want: want, got: t.Code, wantWhy: r.message, why: rec.why() + "; " + t.Message})
 	}
+	d.ordered++ // the last row's
 	return errors.Join(
 		d.call(ctx, attempt{who: "auditor", to: "admin", method: "/bank.v1.AdminService/GetPolicy", what: "asks which policy is in force", want: "OK", why: "caller-allowed"}),
 		d.call(ctx, attempt{who: "operator", to: "payment", method: "/grpc.health.v1.Health/Check", what: "checks health", want: "OK", why: "caller-allowed"}),
@@ -145,30 +152,29 @@ func (d *day) call(ctx context.Context, a attempt) error {
 
 func (d *day) callOn(ctx context.Context, cc grpc.ClientConnInterface, a attempt) error {
 	p := d.bank.processes[a.to]
-	before, err := read(p.records)
-	if err != nil {
+	if err := p.book.read(); err != nil {
 		return err
 	}
+	before := len(p.book.records)
 	traceID, traceparent := newTrace()
 	callCtx := metadata.AppendToOutgoingContext(ctx, append([]string{"traceparent", traceparent}, a.md...)...)
 	if a.message == nil {
 		a.message = &emptypb.Empty{}
 	}
 	callErr := cc.Invoke(callCtx, a.method, a.message, &emptypb.Empty{}, a.opts...)
-	return d.settle(ctx, p, a, traceID, len(before), callErr)
+	return d.settle(ctx, p, a, traceID, before, callErr)
 }
 
-// settle finds the record of a call and adds its row. A connection that was refused has no trace; it has the newest record of
-// its kind.
+// settle finds the record of a call and adds its row. A connection that was refused has no trace; its record is an event, after those
+// that were there before.
 func (d *day) settle(ctx context.Context, p *process, a attempt, traceID string, before int, callErr error) error {
 	got := status.Code(callErr).String()
 	handshake := got == "Unavailable"
-	rec, err := p.find(ctx, func(rec record) bool {
+	rec, err := p.book.find(ctx, func(rec *record) bool {
 		if handshake {
-			all, err := read(p.records)
-			return err == nil && rec.Outcome == "handshake-refused" && slices.Index(all, rec) >= before
+			return rec.Event == audit.EventHandshakeRefused && rec.index >= uint64(before) && strings.Contains(rec.Detail, a.why)
 		}
-		return rec.TraceID == traceID
+		return rec.served() && rec.TraceID == traceID
 	})
 	if err != nil {
 		return err

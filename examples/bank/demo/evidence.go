@@ -15,13 +15,13 @@ import (
 func (d *day) evidence(context.Context) error {
 	exact := 0
 	for _, t := range d.traces {
-		all, err := read(t.process.records)
-		if err != nil {
+		book := d.bank.books[t.process.name]
+		if err := book.read(); err != nil {
 			return err
 		}
 		n := 0
-		for _, r := range all {
-			if r.Side == "server" && r.TraceID == t.traceID && r.Method == t.method {
+		for i := range book.records {
+			if r := &book.records[i]; r.served() && r.TraceID == t.traceID && r.Method == t.method {
 				n++
 			}
 		}

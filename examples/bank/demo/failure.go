@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -55,11 +56,11 @@ func (d *day) failure(ctx context.Context) error {
 		}
 	}
 	add("fifty more", "stale answer", got, "account is left alone")
-	opened, err := d.bank.processes["ledger"].events()
+	opened, err := d.bank.processes["ledger"].book.find(ctx, func(r *record) bool { return strings.HasPrefix(string(r.Event), "breaker-") })
 	if err != nil {
 		return err
 	}
-	add("the opening is an event", "breaker-open", opened, "account-service "+balance)
+	add("the opening is an event", "breaker-open", string(opened.Event), opened.Subject)
 
 	if err := d.inject(""); err != nil {
 		return err

@@ -315,15 +315,17 @@ const file_bank_v1_account_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\aaccount\"[\n" +
 	"\x15WatchBalancesResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12(\n" +
-	"\abalance\x18\x02 \x01(\v2\x0e.bank.v1.MoneyR\abalance2\xd6\x02\n" +
-	"\x0eAccountService\x12S\n" +
+	"\abalance\x18\x02 \x01(\v2\x0e.bank.v1.MoneyR\abalance2\xdb\x03\n" +
+	"\x0eAccountService\x12U\n" +
 	"\n" +
-	"GetBalance\x12\x1a.bank.v1.GetBalanceRequest\x1a\x1b.bank.v1.GetBalanceResponse\"\f\x8a\xac\x19\bJ\x06\b\x05*\x02\b\x02\x12L\n" +
-	"\x05Apply\x12\x15.bank.v1.ApplyRequest\x1a\x16.bank.v1.ApplyResponse\"\x14\x8a\xac\x19\x10\n" +
-	"\x0eledger-service\x12z\n" +
-	"\rWatchBalances\x12\x1d.bank.v1.WatchBalancesRequest\x1a\x1e.bank.v1.WatchBalancesResponse\"&\x8a\xac\x19\"\n" +
+	"GetBalance\x12\x1a.bank.v1.GetBalanceRequest\x1a\x1b.bank.v1.GetBalanceResponse\"\x0e\x8a\xac\x19\n" +
+	"J\x06\b\x05*\x02\b\x02h\x02\x12\xcc\x01\n" +
+	"\x05Apply\x12\x15.bank.v1.ApplyRequest\x1a\x16.bank.v1.ApplyResponse\"\x93\x01\x8a\xac\x19\x8e\x01\n" +
+	"\x0eledger-serviceb|\n" +
+	"\x17transfer.transaction_id\x12\x1btransfer.amount.minor_units\x1a\x18transfer.amount.currency*\x15transfer.from_account2\x13transfer.to_account\x12|\n" +
+	"\rWatchBalances\x12\x1d.bank.v1.WatchBalancesRequest\x1a\x1e.bank.v1.WatchBalancesResponse\"(\x8a\xac\x19$\n" +
 	"\x0fpayment-service\n" +
-	"\x06teller\"\x03\b\x90\x1c:\x02\x18\x14(\x010\x01\x1a%\x8a\xac\x19!\n" +
+	"\x06teller\"\x03\b\x90\x1c:\x02\x18\x14h\x02(\x010\x01\x1a%\x8a\xac\x19!\n" +
 	"\x0fpayment-service\n" +
 	"\x0eledger-serviceB8Z6github.com/grpcguard/grpcguard/examples/bank/v1;bankv1b\x06proto3"
 

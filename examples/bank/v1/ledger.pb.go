@@ -345,17 +345,18 @@ const file_bank_v1_ledger_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\aaccount\"[\n" +
 	"\x14GetStatementResponse\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\tR\x05entry\x12-\n" +
-	"\btransfer\x18\x02 \x01(\v2\x11.bank.v1.TransferR\btransfer2\xe5\x02\n" +
-	"\rLedgerService\x12U\n" +
-	"\fPostTransfer\x12\x1c.bank.v1.PostTransferRequest\x1a\x1d.bank.v1.PostTransferResponse\"\b\x8a\xac\x19\x04\"\x02\b\x05\x12\x87\x01\n" +
-	"\fGetStatement\x12\x1c.bank.v1.GetStatementRequest\x1a\x1d.bank.v1.GetStatementResponse\"8\x8a\xac\x194\n" +
+	"\btransfer\x18\x02 \x01(\v2\x11.bank.v1.TransferR\btransfer2\xf0\x03\n" +
+	"\rLedgerService\x12\xdb\x01\n" +
+	"\fPostTransfer\x12\x1c.bank.v1.PostTransferRequest\x1a\x1d.bank.v1.PostTransferResponse\"\x8d\x01\x8a\xac\x19\x88\x01\"\x02\b\x05J\x04*\x02\b\x01b|\n" +
+	"\x17transfer.transaction_id\x12\x1btransfer.amount.minor_units\x1a\x18transfer.amount.currency*\x15transfer.from_account2\x13transfer.to_account\x12\x89\x01\n" +
+	"\fGetStatement\x12\x1c.bank.v1.GetStatementRequest\x1a\x1d.bank.v1.GetStatementResponse\":\x8a\xac\x196\n" +
 	"\x0fpayment-service\n" +
 	"\x06teller\n" +
-	"\aauditorB\x10\b\x14\x12\x03\b\x90\x1c*\aaccount0\x01\x12\\\n" +
+	"\aauditorB\x10\b\x14\x12\x03\b\x90\x1c*\aaccounth\x020\x01\x12^\n" +
 	"\n" +
-	"GetSummary\x12\x1a.bank.v1.GetSummaryRequest\x1a\x1b.bank.v1.GetSummaryResponse\"\x15\x8a\xac\x19\x11\n" +
+	"GetSummary\x12\x1a.bank.v1.GetSummaryRequest\x1a\x1b.bank.v1.GetSummaryResponse\"\x17\x8a\xac\x19\x13\n" +
 	"\x06teller\n" +
-	"\aauditor\x1a\x15\x8a\xac\x19\x11\n" +
+	"\aauditorh\x02\x1a\x15\x8a\xac\x19\x11\n" +
 	"\x0fpayment-serviceB8Z6github.com/grpcguard/grpcguard/examples/bank/v1;bankv1b\x06proto3"
 
 var (

@@ -220,10 +220,12 @@ const file_bank_v1_payment_proto_rawDesc = "" +
 	"\x12UploadBatchRequest\x125\n" +
 	"\btransfer\x18\x01 \x01(\v2\x11.bank.v1.TransferB\x06\xbaH\x03\xc8\x01\x01R\btransfer\"1\n" +
 	"\x13UploadBatchResponse\x12\x1a\n" +
-	"\baccepted\x18\x01 \x01(\rR\baccepted2\xa8\x02\n" +
-	"\x0ePaymentService\x12\xa6\x01\n" +
-	"\x03Pay\x12\x13.bank.v1.PayRequest\x1a\x14.bank.v1.PayResponse\"t\x8a\xac\x19p\"\x02\b\x05(\x80 B\a\b\x88'\x12\x02\b\x01B^\b\x80\xc2\xd7/\x12\x04\b\x80\xa3\x05*\x15transfer.from_accountJ\x03EURz\x18transfer.amount.currencyB\x1btransfer.amount.minor_units\x12_\n" +
-	"\vUploadBatch\x12\x1b.bank.v1.UploadBatchRequest\x1a\x1c.bank.v1.UploadBatchResponse\"\x13\x8a\xac\x19\x0f\"\x02\b<(\x80 :\x06(\x14:\x02\b\x01(\x01\x1a\f\x8a\xac\x19\b\n" +
+	"\baccepted\x18\x01 \x01(\rR\baccepted2\xab\x04\n" +
+	"\x0ePaymentService\x12\xa6\x02\n" +
+	"\x03Pay\x12\x13.bank.v1.PayRequest\x1a\x14.bank.v1.PayResponse\"\xf3\x01\x8a\xac\x19\xee\x01\"\x02\b\x05(\x80 B\a\b\x88'\x12\x02\b\x01B^\b\x80\xc2\xd7/\x12\x04\b\x80\xa3\x05*\x15transfer.from_accountJ\x03EURz\x18transfer.amount.currencyB\x1btransfer.amount.minor_unitsb|\n" +
+	"\x17transfer.transaction_id\x12\x1btransfer.amount.minor_units\x1a\x18transfer.amount.currency*\x15transfer.from_account2\x13transfer.to_account\x12\xe1\x01\n" +
+	"\vUploadBatch\x12\x1b.bank.v1.UploadBatchRequest\x1a\x1c.bank.v1.UploadBatchResponse\"\x94\x01\x8a\xac\x19\x8f\x01\"\x02\b<(\x80 :\x06(\x14:\x02\b\x01b~\n" +
+	"\x17transfer.transaction_id\x12\x1btransfer.amount.minor_units\x1a\x18transfer.amount.currency*\x15transfer.from_account2\x13transfer.to_account8\x01(\x01\x1a\f\x8a\xac\x19\b\n" +
 	"\x06tellerB8Z6github.com/grpcguard/grpcguard/examples/bank/v1;bankv1b\x06proto3"
 
 var (

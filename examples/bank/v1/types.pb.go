@@ -8,6 +8,7 @@ package bankv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "github.com/grpcguard/grpcguard/proto/grpcguard/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -82,7 +83,7 @@ type Transfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by whoever orders it; a second order with the same ID is the same transfer.
 	TransactionId string `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
-	// The account that pays.
+	// The account that pays. Records hold a keyed hash in place of account numbers: they say who a customer deals with.
 	FromAccount string `protobuf:"bytes,2,opt,name=from_account,json=fromAccount,proto3" json:"from_account,omitempty"`
 	// The account that is paid.
 	ToAccount string `protobuf:"bytes,3,opt,name=to_account,json=toAccount,proto3" json:"to_account,omitempty"`
@@ -154,17 +155,17 @@ var File_bank_v1_types_proto protoreflect.FileDescriptor
 
 const file_bank_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x13bank/v1/types.proto\x12\abank.v1\x1a\x1bbuf/validate/validate.proto\"e\n" +
+	"\x13bank/v1/types.proto\x12\abank.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egrpcguard/v1/annotations.proto\"e\n" +
 	"\x05Money\x12-\n" +
 	"\bcurrency\x18\x01 \x01(\tB\x11\xbaH\x0er\f2\n" +
 	"^[A-Z]{3}$R\bcurrency\x12-\n" +
 	"\vminor_units\x18\x02 \x01(\x03B\f\xbaH\t\"\a\x18\x80\xd0\xdb\xc3\xf4\x02R\n" +
-	"minorUnits\"\xc5\x03\n" +
+	"minorUnits\"\xd1\x03\n" +
 	"\bTransfer\x12B\n" +
-	"\x0etransaction_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^tx-[a-z0-9-]{1,40}$R\rtransactionId\x12>\n" +
-	"\ffrom_account\x18\x02 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\vfromAccount\x12:\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^tx-[a-z0-9-]{1,40}$R\rtransactionId\x12D\n" +
+	"\ffrom_account\x18\x02 \x01(\tB!\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$\x8a\xac\x19\x020\x01R\vfromAccount\x12@\n" +
 	"\n" +
-	"to_account\x18\x03 \x01(\tB\x1b\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$R\ttoAccount\x12.\n" +
+	"to_account\x18\x03 \x01(\tB!\xbaH\x18r\x162\x14^acc-[a-z0-9]{1,20}$\x8a\xac\x19\x020\x01R\ttoAccount\x12.\n" +
 	"\x06amount\x18\x04 \x01(\v2\x0e.bank.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount:\xc8\x01\xbaH\xc4\x01\x1ab\n" +
 	"\x11transfer.positive\x12\x1bthe amount must be positive\x1a0!has(this.amount) || this.amount.minor_units > 0\x1a^\n" +
 	"\x18transfer.accounts_differ\x12\x1can account cannot pay itself\x1a$this.from_account != this.to_accountB8Z6github.com/grpcguard/grpcguard/examples/bank/v1;bankv1b\x06proto3"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -26,7 +27,8 @@ type Process struct {
 	Policy *policy.Policy
 
 	source    *workloadapi.X509Source
-	records   *os.File
+	sink      audit.Sink
+	records   io.Closer
 	telemetry *telemetry
 	options   Flags
 	client    *interceptors.Client
@@ -35,7 +37,9 @@ type Process struct {
 
 // Flags are what a process is told by whoever starts it.
 type Flags struct {
-	Policy, Records, Spans string
+	Policy, Spans, Listen string
+
+	Records Records
 
 	// Chaos is off unless whoever starts the process says otherwise: then lines on its standard input break and mend it.
 	Chaos bool
@@ -47,8 +51,9 @@ type Flags struct {
 // Register adds the flags to the process's command line.
 func (f *Flags) Register() {
 	flag.StringVar(&f.Policy, "policy", "policy.yaml", "the policy `file`")
-	flag.StringVar(&f.Records, "records", os.DevNull, "the `file` that records are appended to")
+	f.Records.register()
 	flag.StringVar(&f.Spans, "spans", os.DevNull, "the `file` that spans are appended to")
+	flag.StringVar(&f.Listen, "listen", "127.0.0.1:0", "the `address` to serve on")
 	flag.BoolVar(&f.Chaos, "chaos", false, "take faults to inject from standard input")
 }
 
@@ -60,16 +65,16 @@ func Start(ctx context.Context, f Flags) (*Process, error) {
 	if p.Policy, err = LoadPolicy(f.Policy); err != nil {
 		return nil, err
 	}
-	if p.records, err = open(f.Records); err != nil {
-		return nil, err
-	}
 	if p.telemetry, err = newTelemetry(f.Spans); err != nil {
 		return nil, err
 	}
 	if p.source, err = workloadapi.NewX509Source(ctx); err != nil {
 		return nil, fmt.Errorf("no identity: %w", err)
 	}
-	p.client, err = interceptors.NewClient(p.Policy, p.source, audit.NewJSONLines(p.records), append(f.Client, p.telemetry.guard())...)
+	if p.sink, p.records, err = f.Records.open(); err != nil {
+		return nil, err
+	}
+	p.client, err = interceptors.NewClient(p.Policy, p.source, p.sink, append(f.Client, p.telemetry.guard())...)
 	return p, err
 }
 
@@ -78,10 +83,6 @@ func Start(ctx context.Context, f Flags) (*Process, error) {
 func LoadPolicy(path string) (*policy.Policy, error) {
 	return policy.Load(path, bankv1.File_bank_v1_payment_proto, bankv1.File_bank_v1_account_proto,
 		bankv1.File_bank_v1_ledger_proto, bankv1.File_bank_v1_admin_proto)
-}
-
-func open(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
 
 // Dial connects to a callee of the policy; whoever answers at addr must prove to be it.
@@ -97,19 +98,22 @@ func (p *Process) Dial(callee, addr string) (*grpc.ClientConn, error) {
 	return cc, err
 }
 
-// Serve serves on a port of its own, which it prints, until standard input ends. Whoever started the process holds the other
-// end, so the process cannot outlive it.
+// Serve serves on an address that it prints, by default a port of its own, until standard input ends. Whoever started the process
+// holds the other end, so the process cannot outlive it.
 func (p *Process) Serve(register func(*grpc.Server)) error {
-	options := append(p.options.Server, p.telemetry.guard())
+	options, err := p.options.Records.guard()
+	if err != nil {
+		return err
+	}
+	options = append(append(options, p.options.Server...), p.telemetry.guard())
 	var faults *fault.Injector
 	if p.options.Chaos {
-		var err error
 		if faults, err = fault.New(); err != nil {
 			return err
 		}
 		options = append(options, interceptors.WithFaults(faults))
 	}
-	guard, err := interceptors.NewServer(p.Policy, p.source, audit.NewJSONLines(p.records), options...)
+	guard, err := interceptors.NewServer(p.Policy, p.source, p.sink, options...)
 	if err != nil {
 		return err
 	}
@@ -119,7 +123,7 @@ func (p *Process) Serve(register func(*grpc.Server)) error {
 	if err := guard.Covers(srv); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", p.options.Listen)
 	if err != nil {
 		return err
 	}
@@ -135,13 +139,14 @@ func (p *Process) Serve(register func(*grpc.Server)) error {
 	return errors.Join(err, guard.Close(ctx))
 }
 
-// Close lets go of everything.
+// Close lets go of everything: connections, then the guard of the client, then the journal that it and the server's write to.
 func (p *Process) Close() error {
 	var errs []error
 	for _, cc := range p.conns {
 		errs = append(errs, cc.Close())
 	}
-	return errors.Join(append(errs, p.source.Close(), p.telemetry.close(), p.records.Close())...)
+	p.client.Close()
+	return errors.Join(append(errs, p.records.Close(), p.source.Close(), p.telemetry.close())...)
 }
 
 // Main runs a process of the bank: start, body, close. A process that cannot do its work says why and exits with 1.

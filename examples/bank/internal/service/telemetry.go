@@ -21,7 +21,7 @@ type telemetry struct {
 }
 
 func newTelemetry(path string) (*telemetry, error) {
-	file, err := open(path)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
