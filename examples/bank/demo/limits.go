@@ -31,7 +31,7 @@ func (d *day) limits(ctx context.Context) error {
 	return errors.Join(
 		d.call(ctx, attempt{who: "teller", to: "payment", method: pay, message: from("acc-carol", 200_000_000), what: "more than an account may pay in a day", want: exhausted, why: "over-limit", check: retry(false)}),
 		d.call(ctx, attempt{who: "teller", to: "payment", method: pay, message: from("acc-dora", 99_999_999), what: "999,999.99 of a day's million; no such account", want: "NotFound", why: "no such account"}),
-		d.call(ctx, attempt{who: "branch/3/teller", to: "payment", method: pay, message: from("acc-dora", 100), what: "1.00 more, by another teller", want: exhausted, why: "rate-limited", check: retry(true)}),
+		d.call(ctx, attempt{who: "branch/3/teller", to: "payment", method: pay, message: from("acc-dora", 1_000_000), what: "10,000.00 more, by another teller", want: exhausted, why: "rate-limited", check: retry(true)}),
 		d.call(ctx, attempt{who: "teller", to: "payment", method: pay, message: dollars, what: "a currency without a limit", want: "InvalidArgument", why: "currency-not-limited"}),
 		d.statements(ctx),
 		d.stream(ctx, attempt{who: "teller", to: "payment", method: batch, what: "25 orders in a batch, where 20 are allowed", want: exhausted, why: "stream-messages"}, orders...),
