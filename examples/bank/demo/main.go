@@ -58,6 +58,7 @@ func run(ctx context.Context, sources string, load time.Duration, stay bool) (ok
 		play  func(context.Context) error
 	}{
 		{"Business", day.business},
+		{"A ledger killed in the middle of it", day.killed},
 		{"Who may call what", day.callers},
 		{"Identities that are none", day.identities},
 		{"Bad messages", day.messages},

@@ -115,21 +115,27 @@ func (d *day) rotate(ctx context.Context, load time.Duration) (rotations int, er
 	return rotations, nil
 }
 
-// total is the sum of all balances, asked for as payment-service, which may.
+// total is the sum of all balances.
 func (d *day) total(ctx context.Context) (int64, error) {
+	var sum int64
+	for _, account := range []string{"acc-alice", "acc-bob", "acc-carol"} {
+		units, err := d.balance(ctx, account)
+		if err != nil {
+			return 0, err
+		}
+		sum += units
+	}
+	return sum, nil
+}
+
+// balance asks for a balance as payment-service, which may.
+func (d *day) balance(ctx context.Context, account string) (int64, error) {
 	a := attempt{who: "payment", to: "account"}
 	cc, err := d.connect(ctx, &a)
 	if err != nil {
 		return 0, err
 	}
 	defer cc.Close()
-	var sum int64
-	for _, account := range []string{"acc-alice", "acc-bob", "acc-carol"} {
-		resp, err := bankv1.NewAccountServiceClient(cc).GetBalance(ctx, &bankv1.GetBalanceRequest{Account: account})
-		if err != nil {
-			return 0, err
-		}
-		sum += resp.GetBalance().GetMinorUnits()
-	}
-	return sum, nil
+	resp, err := bankv1.NewAccountServiceClient(cc).GetBalance(ctx, &bankv1.GetBalanceRequest{Account: account})
+	return resp.GetBalance().GetMinorUnits(), err
 }
