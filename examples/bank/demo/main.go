@@ -59,6 +59,7 @@ func run(ctx context.Context, sources string, load time.Duration, stay bool) (ok
 	}{
 		{"Business", day.business},
 		{"A ledger killed in the middle of it", day.killed},
+		{"Proof", day.proof},
 		{"Who may call what", day.callers},
 		{"Identities that are none", day.identities},
 		{"Bad messages", day.messages},
