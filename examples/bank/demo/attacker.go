@@ -19,7 +19,7 @@ import (
 // attacker holds the ledger's disk, and wants another amount in the record of a transfer, or the record gone.
 func (d *day) attacker(ctx context.Context, target *record) error {
 	ledger := d.bank.books["ledger"]
-	copied, err := d.copyJournal(ledger)
+	copied, err := d.copyJournal(ledger, "changed")
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (d *day) attacker(ctx context.Context, target *record) error {
 	place := fmt.Sprintf("record %d", target.index)
 	d.tampered(ctx, "changes 125.00 to 925.00 on the disk", copied, place, nil)
 
-	copied, err = d.copyJournal(ledger)
+	copied, err = d.copyJournal(ledger, "whole")
 	if err != nil {
 		return err
 	}
@@ -37,11 +37,11 @@ func (d *day) attacker(ctx context.Context, target *record) error {
 	if err != nil {
 		return err
 	}
-	forged := copied + "-forged"
+	forged := filepath.Join(d.bank.dir, "forged")
 	if err := rewrite(ctx, copied, forged, ledger, target); err != nil {
 		return err
 	}
-	d.tampered(ctx, "writes the whole journal anew, signed with a key of its own", forged, "does not verify", nil)
+	d.tampered(ctx, "writes it all anew, signed with a key of its own", forged, "does not verify", nil)
 	if err := os.WriteFile(filepath.Join(forged, "checkpoint"), genuine, 0o600); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (d *day) attacker(ctx context.Context, target *record) error {
 
 // rollback puts back a copy from before a transfer.
 func (d *day) rollback(ctx context.Context, ledger *book) error {
-	before, err := d.copyJournal(ledger)
+	before, err := d.copyJournal(ledger, "old")
 	if err != nil {
 		return err
 	}
@@ -89,11 +89,8 @@ func (d *day) tampered(ctx context.Context, what, dir, why string, known [][]byt
 }
 
 // copyJournal copies a journal; the checkpoint, whose name comes first, before what it is of.
-func (d *day) copyJournal(b *book) (string, error) {
-	dir, err := os.MkdirTemp(d.bank.dir, "copy")
-	if err != nil {
-		return "", err
-	}
+func (d *day) copyJournal(b *book, name string) (string, error) {
+	dir := filepath.Join(d.bank.dir, name)
 	return dir, os.CopyFS(dir, os.DirFS(b.dir))
 }
 

@@ -8,12 +8,15 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/interceptors/audit/journal"
 )
 
 // evidence checks that what happened can be shown: one record for each call, and one trace for a payment, whose spans say who was
 // allowed by which rule.
-func (d *day) evidence(context.Context) error {
-	exact := 0
+func (d *day) evidence(ctx context.Context) error {
+	exact, transactions, announced := 0, 0, 0
 	for _, t := range d.traces {
 		book := d.bank.books[t.process.name]
 		if err := book.read(); err != nil {
@@ -21,15 +24,33 @@ func (d *day) evidence(context.Context) error {
 		}
 		n := 0
 		for i := range book.records {
-			if r := &book.records[i]; r.served() && r.TraceID == t.traceID && r.Method == t.method {
-				n++
+			r := &book.records[i]
+			if !r.served() || r.TraceID != t.traceID || r.Method != t.method {
+				continue
+			}
+			n++
+			if r.Type == audit.TypeOutcome {
+				transactions++
+				if intentsOf(book.records[:i], r) == r.Messages {
+					announced++
+				}
 			}
 		}
 		if n == 1 {
 			exact++
 		}
 	}
-	d.table.add(row{what: fmt.Sprintf("%d calls above with a trace", len(d.traces)), want: "one record each", got: gotRecords(exact, len(d.traces)), why: "looked up by trace ID"})
+	d.table.add(row{what: fmt.Sprintf("%d calls above with a trace", len(d.traces)), want: "one record each", got: got("one record each", exact, len(d.traces)), why: "looked up by trace ID"})
+	d.table.add(row{
+		what: fmt.Sprintf("%d of them may have moved money", transactions), want: "intents first",
+		got: got("intents first", announced, transactions), why: "of each message that is a transfer, before its handler saw it",
+	})
+	if err := d.again(ctx); err != nil {
+		return err
+	}
+	if err := d.secrets(); err != nil {
+		return err
+	}
 
 	first := d.traces[0].traceID
 	seen, err := d.spans(first)
@@ -42,20 +63,48 @@ func (d *day) evidence(context.Context) error {
 		"ledger bank.v1.LedgerService/PostTransfer allowed " + domain + "payment",
 		"payment bank.v1.PaymentService/Pay allowed " + domain + "teller",
 	}
-	got := "complete"
+	outcome := "complete"
 	if !slices.Equal(seen, want) {
-		got = "incomplete"
+		outcome = "incomplete"
 	}
 	d.table.add(row{
-		what: "the first payment is one trace through three services", want: "complete", got: got,
+		what: "the first payment is one trace through three services", want: "complete", got: outcome,
 		why: "trace " + first, detail: fmt.Sprint(seen),
 	})
 	return nil
 }
 
-func gotRecords(exact, all int) string {
+// intentsOf counts the intents of a call that are older than its outcome.
+func intentsOf(older []record, outcome *record) (n uint64) {
+	for i := range older {
+		if r := &older[i]; r.Type == audit.TypeIntent && r.ID.CallID() == outcome.ID.CallID() {
+			n++
+		}
+	}
+	return n
+}
+
+// again verifies all journals at the end of the day, and that they hold the checkpoints that were kept.
+func (d *day) again(ctx context.Context) error {
+	var records uint64
+	var errs []error
+	for _, name := range d.bank.journals() {
+		b := d.bank.books[name]
+		report, err := journal.Verify(ctx, b.dir, b.verifier, journal.VerifyOptions{Known: [][]byte{d.kept[name]}})
+		errs = append(errs, err)
+		records += report.Checkpoint.Size
+	}
+	r := row{what: "all journals, with the checkpoints kept before", want: "verified", got: "verified", why: fmt.Sprintf("%d records by now", records)}
+	if err := errors.Join(errs...); err != nil {
+		r.got, r.detail = "not verified", err.Error()
+	}
+	d.table.add(r)
+	return nil
+}
+
+func got(expected string, exact, all int) string {
 	if exact == all {
-		return "one record each"
+		return expected
 	}
 	return fmt.Sprintf("%d of %d", exact, all)
 }

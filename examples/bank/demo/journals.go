@@ -60,10 +60,13 @@ func (b *bank) newSensitiveKey() error {
 // journals returns the names of the workloads that have one, in order.
 func (b *bank) journals() []string { return slices.Sorted(maps.Keys(b.books)) }
 
-// howToLook tells with which commands the journals can be looked at.
+// howToLook tells with which commands the journals can be looked at, from the root of the repository.
 func (b *bank) howToLook(w io.Writer) {
+	const command = "go run ./cmd/grpcguard audit"
 	for _, name := range b.journals() {
 		kept := b.books[name]
-		fmt.Fprintf(w, "go run github.com/grpcguard/grpcguard/cmd/grpcguard audit verify -key %s %s\n", b.verifierKey(kept), kept.dir)
+		fmt.Fprintf(w, "%s verify %s -key %s\n", command, kept.dir, b.verifierKey(kept))
 	}
+	ledger := b.books["ledger"]
+	fmt.Fprintf(w, "%s query %s -key %s -account acc-carol -sensitive-key %s\n", command, ledger.dir, b.verifierKey(ledger), b.sensitiveKey())
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	bankv1 "github.com/grpcguard/grpcguard/examples/bank/v1"
+	"github.com/grpcguard/grpcguard/interceptors/audit"
 )
 
 // limits are callers who may, and want too much.
@@ -37,6 +38,7 @@ func (d *day) limits(ctx context.Context) error {
 		d.stream(ctx, attempt{who: "teller", to: "payment", method: batch, what: "25 orders in a batch, where 20 are allowed", want: exhausted, why: "stream-messages"}, orders...),
 		d.silence(ctx),
 		d.silentStreams(ctx),
+		d.flood(ctx),
 	)
 }
 
@@ -114,6 +116,49 @@ func (d *day) silentStreams(ctx context.Context) error {
 		}
 	}
 	return d.stream(ctx, a)
+}
+
+// flood is a caller that may not, and does not give up: it cannot flood the journal.
+func (d *day) flood(ctx context.Context) error {
+	const calls = 500
+	a := attempt{who: "stranger", to: "payment"}
+	cc, err := d.connect(ctx, &a)
+	if err != nil {
+		return err
+	}
+	defer cc.Close()
+	book := d.bank.books["payment"]
+	if err := book.read(); err != nil {
+		return err
+	}
+	before := len(book.records)
+	for range calls {
+		if err := cc.Invoke(ctx, pay, order(1), &bankv1.PayResponse{}); status.Code(err) != codes.PermissionDenied {
+			return err
+		}
+	}
+	var alone, counted, counts uint64
+	if _, err := book.await(ctx, func() bool {
+		alone, counted, counts = 0, 0, 0
+		for _, r := range book.records[before:] {
+			switch {
+			case r.Caller != a.id:
+			case r.Type == audit.TypeDenials:
+				counted += r.Count
+				counts++
+			case r.served():
+				alone++
+			}
+		}
+		return alone+counted == calls
+	}); err != nil {
+		return err
+	}
+	d.table.add(row{
+		who: a.id, what: fmt.Sprintf("calls %d times what it may not", calls), want: fmt.Sprintf("%d recorded", calls),
+		got: fmt.Sprintf("%d recorded", alone+counted), why: fmt.Sprintf("%d have records of their own, %d are counted in %d", alone, counted, counts),
+	})
+	return nil
 }
 
 func askOnce(stream grpc.BidiStreamingClient[bankv1.WatchBalancesRequest, bankv1.WatchBalancesResponse]) error {

@@ -1,6 +1,7 @@
-// Demo is a day at the bank: it starts the services, each a process with an SVID of its own from a real SPIFFE Workload API, does
-// the day's business, attacks them in every way it knows, rotates all identities under load, and prints call by call who did
-// what, what came of it and why. Its exit code is 0 only if everything came out as expected.
+// Demo is a day at the bank: it starts the services, each a process with an SVID of its own from a real SPIFFE Workload API and a
+// journal of its own, does the day's business, kills a service in the middle of it, proves what the journals say, attacks services and
+// journals in every way it knows, rotates all identities under load, and prints call by call who did what, what came of it and why. Its
+// exit code is 0 only if everything came out as expected.
 package main
 
 import (

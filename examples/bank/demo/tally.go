@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 )
@@ -13,8 +14,9 @@ import (
 type tally struct {
 	// done are the transactions that were answered with OK, by their IDs, each once.
 	done map[string]*record
-	// open are the intents of calls without an outcome, and first the first outcome before its intent, which there never is.
-	open   []*record
+	// open are the intents of calls without an outcome.
+	open []*record
+	// orphan is an outcome that has not as many intents before it as it says. There never is one.
 	orphan *record
 }
 
@@ -58,11 +60,11 @@ func (t *tally) sums() (string, error) {
 		}
 		sums[r.Transaction.Currency] += units
 	}
-	text := ""
+	var texts []string
 	for _, currency := range slices.Sorted(maps.Keys(sums)) {
-		text += amount(currency, sums[currency])
+		texts = append(texts, amount(currency, sums[currency]))
 	}
-	return text, nil
+	return strings.Join(texts, ", "), nil
 }
 
 func amount(currency string, units int64) string {
