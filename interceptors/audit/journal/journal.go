@@ -39,7 +39,7 @@ type Options struct {
 
 	// Witness, if not nil, is given each new checkpoint, to take it to a place that who holds this disk does not hold. It never
 	// delays Append: it is called on a goroutine of its own, and if it is slow, it gets the latest checkpoint next and not each one in
-	// between. An error is told to Trouble, and the latest checkpoint is tried again after a second.
+	// between. Its context ends after ten seconds. An error is told to Trouble, and the latest checkpoint is tried again after a second.
 	Witness func(ctx context.Context, c Checkpoint) error
 	// Failed, if not nil, is called once, on a goroutine of its own, when the journal has closed itself.
 	Failed func(err error)
@@ -124,6 +124,7 @@ type Journal struct {
 	sign   chan signRequest // at most the latest
 	tell   chan Checkpoint  // at most the latest, for the witness
 	failed chan struct{}    // closed when failure is set
+	ended  chan struct{}    // closed when no record and no checkpoint will come any more
 	done   chan struct{}    // closed when everything has ended
 
 	segment    *segment // of the committer, as is spare
@@ -137,6 +138,7 @@ type Journal struct {
 	synced  uint64 // what the file "synced" says; under syncing
 
 	pruning sync.Mutex
+	replace func(dir, name string, data []byte) error // replaceFile, for the checkpoint
 	sealed  sealedSegments
 }
 
@@ -338,7 +340,8 @@ func (j *Journal) giveRoom() {
 }
 
 // Close makes durable what was taken, writes the last checkpoint, gives it to the witness, which has five seconds, and releases the
-// files. It returns why the journal closed itself, if it did.
+// files. A deletion that has begun ends first. It returns why the journal closed itself, if it did, or ErrFull if there was no room for
+// the last checkpoint; opening the journal writes it then.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	j.closing = true
@@ -347,5 +350,11 @@ func (j *Journal) Close() error {
 	j.mu.Unlock()
 	notify(j.wake)
 	<-j.done
-	return j.Err()
+	if err := j.Err(); err != nil {
+		return err
+	}
+	if covered, size := j.Checkpoint().Size, j.Size(); covered < size {
+		return fmt.Errorf("%w: the last checkpoint is of %d records of %d", ErrFull, covered, size)
+	}
+	return nil
 }

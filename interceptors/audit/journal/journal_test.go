@@ -322,8 +322,7 @@ func TestTamperedWhileOpen(t *testing.T) {
 				fill(t, j, 100)
 				check(t, j.WaitCheckpoint(t.Context(), 100))
 				change(t, dir)
-				// A checkpoint that was removed is written anew by the next commit.
-				if busy && !strings.Contains(name, "checkpoint") {
+				if busy {
 					for j.Err() == nil {
 						_, _ = j.Append(t.Context(), nil)
 					}

@@ -49,12 +49,13 @@ func Open(dir string, opts Options) (*Journal, error) {
 	}
 	j := &Journal{
 		dir: dir, opts: opts, lock: held,
-		wake:   make(chan struct{}, 1),
-		free:   make(chan *batch, batches),
-		hashes: make(chan *batch, batches),
-		sign:   make(chan signRequest, 1),
-		tell:   make(chan Checkpoint, 1),
-		failed: make(chan struct{}), done: make(chan struct{}), published: make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+		free:    make(chan *batch, batches),
+		hashes:  make(chan *batch, batches),
+		sign:    make(chan signRequest, 1),
+		tell:    make(chan Checkpoint, 1),
+		replace: replaceFile,
+		failed:  make(chan struct{}), ended: make(chan struct{}), done: make(chan struct{}), published: make(chan struct{}),
 	}
 	t, err := j.recover(known)
 	if err != nil {

@@ -20,8 +20,12 @@ const (
 	// tryAgain is the pause after which what failed for want of room, or at the witness, is tried again.
 	tryAgain = time.Second
 	// maxUnsaved is how many tiles, of 8 KiB each, wait in memory for the next checkpoint before they are written without one.
-	maxUnsaved  = 1024
-	lastWitness = 5 * time.Second
+	maxUnsaved = 1024
+	// witnessPatience is how long a try to reach the witness may take before it counts as failed and is told to Trouble; lastWitness is
+	// what is left of it once the journal closes, and lastGrace what a witness then has to listen to its context.
+	witnessPatience = 10 * time.Second
+	lastWitness     = 5 * time.Second
+	lastGrace       = time.Second
 )
 
 // signRequest asks for a checkpoint of a tree whose tiles are written.
@@ -210,7 +214,12 @@ func (j *Journal) publishOne(r signRequest) bool {
 		return false
 	}
 	for {
-		err = replaceFile(j.dir, checkpointFile, c.Note)
+		// Where another process has the journal, it may be ahead; what it signed is not written over.
+		if err = j.checkOwn(); err != nil {
+			j.fail(err)
+			return false
+		}
+		err = j.replace(j.dir, checkpointFile, c.Note)
 		if !noRoom(err) {
 			break
 		}
@@ -244,6 +253,14 @@ func (j *Journal) ending() bool {
 // checkFiles notices that files were removed or replaced to which nothing is being written: the lock, the checkpoint, and, a few at
 // a time, the finished segments.
 func (j *Journal) checkFiles() error {
+	if err := j.checkOwn(); err != nil {
+		return err
+	}
+	return j.sealed.check()
+}
+
+// checkOwn checks that the lock and the checkpoint are what this journal made of them.
+func (j *Journal) checkOwn() error {
 	if err := sameFile(j.lock, filepath.Join(j.dir, lockFile)); err != nil {
 		return err
 	}
@@ -257,7 +274,7 @@ func (j *Journal) checkFiles() error {
 	case string(signed) != string(j.Checkpoint().Note):
 		return tampered("%s is not what the journal wrote last", path)
 	}
-	return j.sealed.check()
+	return nil
 }
 
 // sync makes tiles durable from time to time, takes note of how far, and removes what full tiles have made superfluous.
@@ -291,13 +308,13 @@ func (j *Journal) syncTiles(size uint64) error {
 }
 
 // witness runs until told is closed: it gives the latest checkpoint to the witness.
-func (j *Journal) witness(ended <-chan struct{}) {
+func (j *Journal) witness() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	// Once the last checkpoint is written, the witness has a little time left for it.
 	go func() {
 		select {
-		case <-ended:
+		case <-j.ended:
 			timer := time.AfterFunc(lastWitness, cancel)
 			<-ctx.Done()
 			timer.Stop()
@@ -306,7 +323,9 @@ func (j *Journal) witness(ended <-chan struct{}) {
 	}()
 	for c := range j.tell {
 		for {
-			err := j.opts.Witness(ctx, c)
+			once, stop := context.WithTimeout(ctx, witnessPatience)
+			err := j.opts.Witness(once, c)
+			stop()
 			if err == nil {
 				break
 			}
@@ -335,22 +354,25 @@ func (j *Journal) run(f *follower) {
 	working.Go(func() { j.follow(f) })
 	working.Go(func() { j.publish(requests) })
 	working.Go(func() { j.sync(requests) })
-	ended, told := make(chan struct{}), make(chan struct{})
+	told := make(chan struct{})
 	go func() {
 		defer close(told)
 		if j.opts.Witness != nil {
-			j.witness(ended)
+			j.witness()
 		}
 	}()
 	go func() {
 		working.Wait()
-		close(ended)
+		close(j.ended)
 		close(j.tell)
 		select {
 		case <-told:
-		case <-time.After(lastWitness + time.Second):
+		case <-time.After(lastWitness + lastGrace):
 			j.opts.Trouble(errors.New("journal: the witness did not return when its context ended, and is left behind"))
 		}
+		// A deletion that has begun ends first, so that who opens the journal next finds its files at rest.
+		j.pruning.Lock()
+		defer j.pruning.Unlock()
 		_ = j.segment.file.Close()
 		_ = unlock(j.lock)
 		close(j.done)

@@ -132,7 +132,7 @@ func (j *Journal) WaitCheckpoint(ctx context.Context, size uint64) error {
 		case <-published:
 		case <-j.failed:
 			return fmt.Errorf("%w: %w", ErrFailed, j.Err())
-		case <-j.done:
+		case <-j.ended:
 			if j.Checkpoint().Size >= size {
 				return nil
 			}
