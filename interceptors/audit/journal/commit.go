@@ -235,6 +235,9 @@ func (j *Journal) createSegment(first uint64) (*segment, error) {
 	if j.segment != nil {
 		created = j.segment.now(created)
 	}
+	if err := j.writeTime(first, created); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	data := header{id: j.id, first: first, created: created}.encode()
 	if _, err := j.opts.write(f, data, 0); err != nil {
 		return nil, errors.Join(full("writing", temporary, err), f.Close())

@@ -10,6 +10,7 @@
 //
 //	lock         held by the process that has the journal open
 //	segments/    the records, in files named for the index of their first one
+//	times/       when each segment began, signed: what deletion goes by
 //	checkpoint   the latest signed checkpoint
 //	tile/        the Merkle log's hashes
 //	synced       how many records the tiles on disk are sure to cover; a hint for repair, trusted by nobody

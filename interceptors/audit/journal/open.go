@@ -38,7 +38,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 	if _, err := os.Stat(filepath.Join(dir, segmentDir)); errors.Is(err, fs.ErrNotExist) && !opts.Create {
 		return nil, fmt.Errorf("%w in %s, and Options.Create is not set", ErrNoJournal, dir)
 	}
-	for _, sub := range []string{segmentDir, tileDir} {
+	for _, sub := range []string{segmentDir, tileDir, timesDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), dirPerm); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}

@@ -85,6 +85,9 @@ func (j *Journal) Prune(ctx context.Context) (first uint64, err error) {
 		if err := j.sealed.remove(s, j.opts.remove); err != nil {
 			return 0, fmt.Errorf("journal: %w", err)
 		}
+		if err := forgetTime(j.dir, s.first); err != nil {
+			return 0, err
+		}
 	}
 	if err := syncDir(filepath.Join(j.dir, segmentDir)); err != nil {
 		return 0, fmt.Errorf("journal: %w", err)
@@ -92,7 +95,8 @@ func (j *Journal) Prune(ctx context.Context) (first uint64, err error) {
 	return p.Before, nil
 }
 
-// prunable says what is old enough. A segment is as old as the one after it: nothing was added to it once that one was there.
+// prunable says what is old enough. A segment is as old as the one after it: nothing was added to it once that one was there. Where the
+// clock was set back meanwhile, the latest time counts; where nothing signed says when, nothing is old.
 func (j *Journal) prunable() (Pruned, error) {
 	firsts, err := listSegments(j.dir)
 	if err != nil {
@@ -102,19 +106,24 @@ func (j *Journal) prunable() (Pruned, error) {
 		return Pruned{}, tampered("%s has no segments", j.dir)
 	}
 	now := j.opts.Now()
+	var latest time.Time
 	p := Pruned{Before: firsts[0], Retention: int64(j.opts.Retention / time.Second), At: now.UTC()}
 	covered := j.Checkpoint().Size
-	for _, first := range firsts[1:] {
-		s, err := openSegment(j.dir, first, &j.id)
+	for _, first := range firsts {
+		began, known, err := j.readTime(first)
 		if err != nil {
 			return Pruned{}, err
 		}
-		created := s.head.created
-		s.close()
-		if created.Add(j.opts.Retention).After(now) || first > covered {
+		if began.After(latest) {
+			latest = began
+		}
+		if first == firsts[0] {
+			continue
+		}
+		if !known || latest.Add(j.opts.Retention).After(now) || first > covered {
 			break
 		}
-		p.Before, p.Newest = first, created.UTC()
+		p.Before, p.Newest = first, latest.UTC()
 	}
 	return p, nil
 }
