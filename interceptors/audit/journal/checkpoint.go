@@ -84,6 +84,9 @@ func (c Checkpoint) reader(dir string) tlog.HashReader { //nolint:ireturn // it 
 	return tlog.TileHashReader(c.tree(), tiles(dir))
 }
 
+// Follows checks, with the tiles in dir, that c is of the records of an earlier checkpoint and those after them.
+func (c Checkpoint) Follows(dir string, earlier Checkpoint) error { return c.holds(dir, earlier) }
+
 // holds checks that an earlier checkpoint is of the same records.
 func (c Checkpoint) holds(dir string, earlier Checkpoint) error {
 	root := c.Root

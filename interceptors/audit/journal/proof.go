@@ -72,13 +72,23 @@ func ProveConsistency(dir string, verifier note.Verifier, earlier []byte) ([]byt
 	if err := c.holds(dir, old); err != nil {
 		return nil, err
 	}
+	return c.ProveSince(dir, old.Size)
+}
+
+// ProveSince returns the proof, from the tiles in dir, that c is of the first old records and those after them: what is sent to a C2SP
+// tlog-witness that has cosigned as many.
+func (c Checkpoint) ProveSince(dir string, old uint64) ([]byte, error) {
+	if old > c.Size {
+		return nil, fmt.Errorf("journal: the checkpoint of %d records cannot follow one of %d", c.Size, old)
+	}
 	var path tlog.TreeProof
-	if old.Size > 0 && old.Size < c.Size {
-		if path, err = tlog.ProveTree(int64(c.Size), int64(old.Size), c.reader(dir)); err != nil {
-			return nil, fmt.Errorf("journal: proving that %d records are the first of %d: %w", old.Size, c.Size, err)
+	if old > 0 && old < c.Size {
+		var err error
+		if path, err = tlog.ProveTree(int64(c.Size), int64(old), c.reader(dir)); err != nil {
+			return nil, fmt.Errorf("journal: proving that %d records are the first of %d: %w", old, c.Size, err)
 		}
 	}
-	return formatProof(fmt.Sprintf("old %d\n", old.Size), path, c), nil
+	return formatProof(fmt.Sprintf("old %d\n", old), path, c), nil
 }
 
 // CheckConsistency checks that a proof leads from an earlier checkpoint to a later one, which it returns.
