@@ -32,12 +32,23 @@ func (*auditStage) Name() string { return "audit" }
 
 // intents are what the journal knows of the transactions of one call.
 type intents struct {
+	// first is for a stream that is one transaction. A handler may receive in several goroutines; none of them gets a message before the
+	// intent of the first one is durable, and none ever if it is not.
+	first sync.Once
+	whole *chain.Refusal
+
 	mu          sync.Mutex
 	records     uint64 // the call's records so far, which is the number of the next
-	intents     uint64
-	answered    uint64 // how many of the intents an answered record covers
+	intents     uint64 // those that are in the journal, or may be
+	kept        uint64 // those that surely are
+	answered    uint64 // how many of them an answered record covers
 	transaction audit.Transaction
+	over        bool           // the last record of the call is next
+	writing     sync.WaitGroup // records that are being written; none is added when it is over
 }
+
+// errOver is for the goroutines of a handler that go on when it has returned: the outcome is the last of a call's records.
+var errOver = chain.Refuse(codes.Canceled, "the call has ended", "call-over")
 
 // Admit refuses early what could not be recorded later, before anything of it is read.
 func (s *auditStage) Admit(c *chain.Call) *chain.Refusal {
@@ -63,11 +74,22 @@ func (s *auditStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain
 	if !ok {
 		return nil
 	}
-	t := c.Rule.Transaction()
-	number := c.Received()
-	if number > 1 && !t.PerMessage {
-		return nil
+	if c.Rule.Transaction().PerMessage {
+		return s.intend(ctx, c, known, msg)
 	}
+	known.first.Do(func() {
+		known.whole = errOver // where a panic leaves it
+		known.whole = s.intend(ctx, c, known, msg)
+	})
+	if known.whole == nil && known.ended() {
+		return errOver
+	}
+	return known.whole
+}
+
+// intend writes the intent of a message, and waits until it is durable.
+func (s *auditStage) intend(ctx context.Context, c *chain.Call, known *intents, msg any) *chain.Refusal {
+	t := c.Rule.Transaction()
 	m, ok := msg.(proto.Message)
 	if !ok {
 		return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", t.At+": the message is no protobuf message")
@@ -76,31 +98,54 @@ func (s *auditStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain
 	if refusal != nil {
 		return refusal
 	}
-	err := s.write(ctx, c, audit.TypeIntent, known.begin(transaction), number, &transaction)
-	if err == nil {
-		return nil
+	number, message, ok := known.begin(transaction)
+	if !ok {
+		return errOver
 	}
-	if !errors.Is(err, audit.ErrUndecided) {
-		known.forget()
+	defer known.writing.Done()
+	err := s.write(ctx, c, audit.TypeIntent, number, message, &transaction)
+	over := known.settle(err)
+	switch {
+	case err != nil:
+		return unrecordable(err)
+	case over:
+		return errOver
 	}
-	return unrecordable(err)
+	return nil
 }
 
-// begin counts an intent that is about to be written, and returns the number of its record.
-func (i *intents) begin(t audit.Transaction) uint64 {
+// begin counts an intent that is about to be written, and returns the number of its record and of its message. It is not ok when the call
+// is over.
+func (i *intents) begin(t audit.Transaction) (number, message uint64, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.over {
+		return 0, 0, false
+	}
+	i.writing.Add(1)
 	i.intents++
 	i.transaction = t
 	i.records++
-	return i.records - 1
+	return i.records - 1, i.intents, true
 }
 
-// forget takes back an intent that is not in the journal.
-func (i *intents) forget() {
+// settle takes what became of an intent, and reports whether the call ended meanwhile. One that is not in the journal is none.
+func (i *intents) settle(err error) (over bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.intents--
+	switch {
+	case err == nil:
+		i.kept++
+	case !errors.Is(err, audit.ErrUndecided):
+		i.intents--
+	}
+	return i.over
+}
+
+func (i *intents) ended() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.over
 }
 
 // Send makes durable, before a message of a stream leaves that may tell of a transaction, that it is told of.
@@ -110,15 +155,20 @@ func (s *auditStage) Send(ctx context.Context, c *chain.Call, _ any) *chain.Refu
 		return nil
 	}
 	known.mu.Lock()
-	untold, number := known.intents > known.answered, known.records
-	covers := known.intents
-	if untold {
+	// Of an intent that is still being written no handler knows.
+	over, untold, number, covers := known.over, known.kept > known.answered, known.records, known.kept
+	if untold && !over {
+		known.writing.Add(1)
 		known.records++
 	}
 	known.mu.Unlock()
-	if !untold {
+	switch {
+	case over:
+		return errOver
+	case !untold:
 		return nil
 	}
+	defer known.writing.Done()
 	if err := s.write(ctx, c, audit.TypeAnswered, number, covers, nil); err != nil {
 		return unrecordable(err)
 	}
@@ -146,6 +196,10 @@ func (s *auditStage) conclude(c *chain.Call, r *audit.Record) bool {
 	if !ok {
 		return false
 	}
+	known.mu.Lock()
+	known.over = true
+	known.mu.Unlock()
+	known.writing.Wait() // for what a handler left running, so that it is counted, and none of it comes behind
 	known.mu.Lock()
 	defer known.mu.Unlock()
 	r.ID.Number = known.records
