@@ -21,7 +21,8 @@ import (
 // Options say how a Sink keeps records. The zero value is its default.
 type Options struct {
 	// MaxWaiting bounds how many calls may wait for the disk at once. When there are more, further records that must be durable are
-	// refused with [journal.ErrBehind], and so are their calls, so that a disk that stands still cannot fill the memory. The default is 16,384.
+	// refused with [journal.ErrBehind], and so are their calls, so that a disk that stands still cannot fill the memory. Outcomes are not
+	// refused, since what they tell of has happened: there is one at most for each handler that ran. The default is 16,384.
 	MaxWaiting int
 	// MeterProvider makes the metrics grpcguard.audit.records.dropped and grpcguard.audit.records.waiting. The default is
 	// otel.GetMeterProvider().
@@ -124,7 +125,7 @@ func (s *Sink) Write(ctx context.Context, r *audit.Record) error {
 // keep writes a record and waits until it is durable.
 func (s *Sink) keep(ctx context.Context, r *audit.Record) (uint64, error) {
 	defer s.waiting.Add(-1)
-	if s.waiting.Add(1) > s.maxWaiting {
+	if s.waiting.Add(1) > s.maxWaiting && r.Type != audit.TypeOutcome {
 		return 0, fmt.Errorf("%w: %d calls wait", journal.ErrBehind, s.maxWaiting)
 	}
 	buf := encoded.Get().(*[]byte) //nolint:forcetypeassert // The pool holds nothing else.

@@ -204,6 +204,26 @@ func TestTooManyWait(t *testing.T) {
 	}
 }
 
+// An outcome waits however many others do: the handler has run.
+func TestOutcomesAreNotTooMany(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), journal.Options{}, durable.Options{MaxWaiting: 1})
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for range 20 {
+				if err := s.Write(t.Context(), &audit.Record{Type: audit.TypeOutcome}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if size := s.Journal().Size(); size != 64*20 {
+		t.Errorf("%d in the journal", size)
+	}
+}
+
 // A guard that starts with another policy than before says so, with both hashes.
 func TestPolicyChanges(t *testing.T) {
 	t.Parallel()
