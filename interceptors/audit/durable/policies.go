@@ -3,7 +3,9 @@ package durable
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -55,8 +57,8 @@ func startAt(j *journal.Journal, index uint64) (audit.Record, bool) {
 
 // started keeps the record of a guard's start, and one before it where the policy is another than that of its last start.
 func (s *Sink) started(ctx context.Context, r *audit.Record) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	guard := guardOf(r)
 	before, known := s.policies[guard]
 	changed := *r
@@ -84,13 +86,21 @@ func (s *Sink) started(ctx context.Context, r *audit.Record) error {
 	return s.remember(data)
 }
 
-// remember writes the hint. A crash in between leaves the one before, which is as good: the policy was the same, or the change is told again.
+// remember writes the hint, and not through what lies in its place. A crash in between leaves the one before, which is as good: the policy was the same, or the change is told again.
 func (s *Sink) remember(data []byte) error {
 	path := filepath.Join(s.journal.Dir(), startsFile)
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("durable: %w", err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
 	return nil

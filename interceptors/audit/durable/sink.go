@@ -47,11 +47,13 @@ type Sink struct {
 
 	trouble trouble
 
-	mu        sync.Mutex
-	reporting *time.Timer      // nil while nothing was dropped
-	from      audit.Record     // the first that was dropped
-	policies  map[string]start // by guard
-	lost      bool             // of some guards it is not known
+	mu        sync.Mutex   // is not held while anything waits for the disk
+	reporting *time.Timer  // nil while nothing was dropped
+	from      audit.Record // the first that was dropped
+
+	starting sync.Mutex       // is held while a start waits for the disk
+	policies map[string]start // by guard
+	lost     bool             // of some guards it is not known
 }
 
 var _ audit.ReadySink = (*Sink)(nil)

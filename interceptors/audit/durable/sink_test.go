@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -221,6 +222,58 @@ func TestOutcomesAreNotTooMany(t *testing.T) {
 	wg.Wait()
 	if size := s.Journal().Size(); size != 64*20 {
 		t.Errorf("%d in the journal", size)
+	}
+}
+
+// While a guard's start waits for a disk that stands still, nothing else waits that need not.
+func TestAStartThatWaitsHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	var still sync.Mutex // The journal asks for the time before it begins a segment, and here for each commit but the first.
+	asked := make(chan struct{}, 16)
+	s := open(t, t.TempDir(), journal.Options{BatchBytes: 1 << 10, SegmentBytes: 4 << 10, Now: func() time.Time {
+		asked <- struct{}{}
+		still.Lock()
+		defer still.Unlock()
+		return time.Now()
+	}}, durable.Options{})
+	<-asked
+	big := audit.Record{Type: audit.TypeCall, Class: audit.BestEffort, Detail: strings.Repeat("x", 8<<10)}
+	durableOne := big
+	durableOne.Class = audit.Durable
+	must(t, s.Write(t.Context(), &durableOne))
+	still.Lock()
+	started, offered := make(chan error, 1), make(chan struct{})
+	go func() { started <- s.Write(t.Context(), &audit.Record{Type: audit.TypeEvent, Event: audit.EventStarted}) }()
+	<-asked
+	go func() {
+		defer close(offered)
+		for s.Dropped() == 0 {
+			if err := s.Write(t.Context(), &big); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	select {
+	case <-offered:
+	case <-time.After(10 * time.Second):
+		t.Error("a record that nobody waits for waits for the start of a guard")
+	}
+	still.Unlock()
+	must(t, <-started)
+	<-offered
+}
+
+// The hint is not written through what lies in its place.
+func TestStartsAreNotWrittenThroughALink(t *testing.T) {
+	t.Parallel()
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+	must(t, os.WriteFile(other, []byte("precious"), 0o600))
+	s := open(t, dir, journal.Options{}, durable.Options{})
+	must(t, os.Symlink(other, filepath.Join(dir, "starts.new")))
+	must(t, s.Write(t.Context(), &audit.Record{Type: audit.TypeEvent, Event: audit.EventStarted}))
+	if data, err := os.ReadFile(other); err != nil || string(data) != "precious" {
+		t.Errorf("got %q, %v", data, err)
 	}
 }
 
