@@ -64,6 +64,7 @@ func (s *auditStage) Admit(c *chain.Call) *chain.Refusal {
 func (s *auditStage) Begin(_ context.Context, c *chain.Call) *chain.Refusal {
 	if s.record.side == audit.SideServer && c.Rule.Transaction() != nil {
 		c.Keep(s, &intents{})
+		c.Withhold()
 	}
 	return nil
 }
@@ -176,6 +177,11 @@ func (s *auditStage) Send(ctx context.Context, c *chain.Call, _ any) *chain.Refu
 	known.answered = max(known.answered, covers)
 	known.mu.Unlock()
 	return nil
+}
+
+// SendHeader does as Send: a header can tell as much as a message.
+func (s *auditStage) SendHeader(ctx context.Context, c *chain.Call) *chain.Refusal {
+	return s.Send(ctx, c, nil)
 }
 
 // write writes a record that the call waits for.

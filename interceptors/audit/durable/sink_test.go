@@ -243,7 +243,9 @@ func TestAStartThatWaitsHoldsUpNobody(t *testing.T) {
 	must(t, s.Write(t.Context(), &durableOne))
 	still.Lock()
 	started, offered := make(chan error, 1), make(chan struct{})
-	go func() { started <- s.Write(t.Context(), &audit.Record{Type: audit.TypeEvent, Event: audit.EventStarted}) }()
+	go func() {
+		started <- s.Write(t.Context(), &audit.Record{Type: audit.TypeEvent, Event: audit.EventStarted})
+	}()
 	<-asked
 	go func() {
 		defer close(offered)

@@ -85,7 +85,9 @@ type Call struct {
 	state          atomic.Uint32
 	tagged         atomic.Bool
 	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
-	final          atomic.Bool                // it is decided how the call ends
+	withhold       bool
+	withheld       *withheld   // nil where nothing is
+	final          atomic.Bool // it is decided how the call ends
 	span           atomic.Pointer[trace.SpanContext]
 	unwatch        func() bool
 	cancel         context.CancelFunc

@@ -174,7 +174,7 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		if err != nil {
 			return err
 		}
-		if resp, err = handler(ctx, req); err != nil {
+		if resp, err = handler(c.withholds(ctx, nil, &s.stages), req); err != nil {
 			return err
 		}
 		if r := c.refused(); r != nil {
@@ -205,7 +205,7 @@ func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		if err := c.over(); err != nil {
 			return err
 		}
-		return handler(srv, &serverStream{ServerStream: ss, ctx: ctx, call: c, stages: &s.stages})
+		return handler(srv, &serverStream{ServerStream: ss, ctx: c.withholds(ctx, ss, &s.stages), call: c, stages: &s.stages})
 	})
 }
 
@@ -225,9 +225,12 @@ func (s *Server) run(ctx context.Context, c *Call, body func() error) (err error
 		err = c.conclude(err, p)
 		if unkept := s.stages.runEnd(ctx, c); unkept != nil {
 			s.onError(unkept)
-			if err == nil {
+			// A stage's refusal tells nothing of what was done. What the handler says does, errors included.
+			if err == nil || c.withhold && c.refusal.Load() == nil {
 				err = errUnkept
 			}
+		} else if c.withheld != nil {
+			c.withheld.letGo()
 		}
 		s.ended()
 		if p != nil && p.value == nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 // serverStream passes each message of a stream through the stages. Once one is refused, nothing passes any more, either way.
@@ -18,6 +19,28 @@ type serverStream struct {
 }
 
 func (s *serverStream) Context() context.Context { return s.ctx }
+
+func (s *serverStream) SetHeader(md metadata.MD) error {
+	if w := s.call.withheld; w != nil {
+		return w.SetHeader(md)
+	}
+	return s.ServerStream.SetHeader(md) //nolint:wrapcheck // It is gRPC's.
+}
+
+func (s *serverStream) SendHeader(md metadata.MD) error {
+	if w := s.call.withheld; w != nil {
+		return w.SendHeader(md)
+	}
+	return s.ServerStream.SendHeader(md) //nolint:wrapcheck // It is gRPC's.
+}
+
+func (s *serverStream) SetTrailer(md metadata.MD) {
+	if w := s.call.withheld; w != nil {
+		_ = w.SetTrailer(md) // It never fails.
+		return
+	}
+	s.ServerStream.SetTrailer(md)
+}
 
 func (s *serverStream) RecvMsg(m any) error {
 	if r := s.call.refused(); r != nil {
@@ -42,6 +65,9 @@ func (s *serverStream) SendMsg(m any) error {
 	}
 	if r := s.stages.runSend(s.ctx, s.call, m); r != nil {
 		return r.err
+	}
+	if w := s.call.withheld; w != nil {
+		w.letHeader()
 	}
 	if err := s.ServerStream.SendMsg(m); err != nil {
 		s.call.answeredWith(err)

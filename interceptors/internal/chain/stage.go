@@ -38,6 +38,11 @@ type Sender interface {
 	Send(ctx context.Context, c *Call, msg any) *Refusal
 }
 
+// HeaderSender runs before the header of a stream leaves ahead of its messages, if the call has it withheld: see [Call.Withhold].
+type HeaderSender interface {
+	SendHeader(ctx context.Context, c *Call) *Refusal
+}
+
 // Ender runs once for every call, however it ended, refused ones included, when its Result is known and before the other
 // side learns it. The ctx is the call's, and may be cancelled.
 //
@@ -52,6 +57,7 @@ type stages struct {
 	begin   []named[Beginner]
 	receive []named[Receiver]
 	send    []named[Sender]
+	header  []named[HeaderSender]
 	end     []Ender
 }
 
@@ -75,6 +81,9 @@ func newStages(all []Stage) stages {
 		}
 		if h, ok := stage.(Sender); ok {
 			s.send = append(s.send, named[Sender]{name, h})
+		}
+		if h, ok := stage.(HeaderSender); ok {
+			s.header = append(s.header, named[HeaderSender]{name, h})
 		}
 		if h, ok := all[len(all)-1-i].(Ender); ok {
 			s.end = append(s.end, h)
@@ -114,6 +123,18 @@ func (s *stages) runReceive(ctx context.Context, c *Call, msg any) *Refusal {
 func (s *stages) runSend(ctx context.Context, c *Call, msg any) *Refusal {
 	for _, v := range s.send {
 		if r := v.hook.Send(ctx, c, msg); r != nil {
+			return c.refuse(v.name, r)
+		}
+	}
+	return nil
+}
+
+func (s *stages) runSendHeader(ctx context.Context, c *Call) *Refusal {
+	if r := c.refused(); r != nil {
+		return r.Refusal
+	}
+	for _, v := range s.header {
+		if r := v.hook.SendHeader(ctx, c); r != nil {
 			return c.refuse(v.name, r)
 		}
 	}
