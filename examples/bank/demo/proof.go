@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/audit/journal"
@@ -39,8 +38,7 @@ func (d *day) proof(ctx context.Context) error {
 // verified verifies a journal from its first record to its checkpoint, while its service goes on, and keeps the checkpoint.
 func (d *day) verified(ctx context.Context, name string) error {
 	book := d.bank.books[name]
-	t, err := d.settled(ctx, name)
-	if err != nil {
+	if err := book.read(); err != nil {
 		return err
 	}
 	report, err := journal.Verify(ctx, book.dir, book.verifier, journal.VerifyOptions{})
@@ -48,6 +46,7 @@ func (d *day) verified(ctx context.Context, name string) error {
 	if err != nil {
 		r.got, r.detail = "not verified", err.Error()
 	}
+	t := tallyOf(book.records)
 	switch {
 	case t.orphan != nil:
 		r.got, r.detail = "not verified", fmt.Sprintf("record %d is an outcome without its intents", t.orphan.index)
@@ -59,25 +58,6 @@ func (d *day) verified(ctx context.Context, name string) error {
 	d.kept[name] = c.Note
 	d.table.add(r)
 	return nil
-}
-
-// settled reads a journal until no call is under way. What was sent to the ledger that was killed is waited for until its deadline.
-func (d *day) settled(ctx context.Context, name string) (tally, error) {
-	book := d.bank.books[name]
-	for deadline := time.Now().Add(15 * time.Second); ; {
-		if err := book.read(); err != nil {
-			return tally{}, err
-		}
-		t := tallyOf(book.records)
-		if len(t.open) == 0 || name == "ledger" || time.Now().After(deadline) {
-			return t, nil
-		}
-		select {
-		case <-ctx.Done():
-			return tally{}, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }
 
 // secrets looks for account numbers in all that lies in the journals' folders.
