@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -115,6 +116,50 @@ func TestDenialsOfOthersAreApart(t *testing.T) {
 	}
 	if fmt.Sprint(total) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", total, want)
+	}
+}
+
+// A stream that is refused in its middle has a record of its own, however many there are: it says how much was done until then.
+func TestWhatReachedAHandlerIsNotCounted(t *testing.T) {
+	t.Parallel()
+	tooLong := strings.Repeat("x", 21)
+	for name, tt := range map[string]struct {
+		texts      []string
+		alone, sum uint64
+	}{
+		"at its first message":  {[]string{tooLong}, 1, 4},
+		"at its second message": {[]string{"hello", tooLong}, 5, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := countedWorld(t, 1)
+			w.echo.chat = func(s grpc.BidiStreamingServer[pb.ChatRequest, pb.ChatResponse]) error {
+				for {
+					if _, err := s.Recv(); err != nil {
+						return err
+					}
+				}
+			}
+			for range 5 {
+				s, err := w.as(friendID).Chat(t.Context())
+				must(t, err)
+				for _, text := range tt.texts {
+					must(t, s.Send(&pb.ChatRequest{Text: text}))
+				}
+				if _, err := s.Recv(); status.Code(err) != codes.InvalidArgument {
+					t.Errorf("got %v", err)
+				}
+			}
+			var alone, sum uint64
+			for _, r := range w.closed(t) {
+				if sum += r.Count; r.Type == audit.TypeCall {
+					alone++
+				}
+			}
+			if alone != tt.alone || sum != tt.sum {
+				t.Errorf("%d of their own and %d counted, want %d and %d", alone, sum, tt.alone, tt.sum)
+			}
+		})
 	}
 }
 

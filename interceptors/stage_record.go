@@ -43,7 +43,7 @@ func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
 	r.Received, r.Sent = c.Received(), c.Sent()
 	r.ReceivedBytes, r.SentBytes = c.ReceivedBytes(), c.SentBytes()
 	begun := s.intents.conclude(c, r)
-	if !begun && r.Outcome == audit.OutcomeDenied && s.denials.counts(r, c.Rule != nil) {
+	if !begun && r.Outcome == audit.OutcomeDenied && !c.Reached() && s.denials.counts(r, c.Rule != nil) {
 		return nil
 	}
 	return s.write(ctx, r)

@@ -82,6 +82,7 @@ type Call struct {
 	refusal        atomic.Pointer[refused]
 	answered       atomic.Uint32 // 1 + the code of the status that gRPC has sent by itself
 	received, sent passed
+	reached        atomic.Bool // a message that was received came through
 	state          atomic.Uint32
 	tagged         atomic.Bool
 	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
@@ -182,6 +183,9 @@ func (c *Call) ReceivedBytes() uint64 { return c.received.bytes.Load() }
 
 // SentBytes is the like of ReceivedBytes.
 func (c *Call) SentBytes() uint64 { return c.sent.bytes.Load() }
+
+// Reached reports whether a message came through all stages, whichever way. Then more was done than to refuse the call, however it ended.
+func (c *Call) Reached() bool { return c.reached.Load() || c.Sent() > 0 }
 
 // SpanContext returns the span that belongs to the call: the one in ctx, the context of a hook, or the one that was set.
 func (c *Call) SpanContext(ctx context.Context) trace.SpanContext {

@@ -117,6 +117,9 @@ func (s *stages) runReceive(ctx context.Context, c *Call, msg any) *Refusal {
 			return c.refuse(v.name, r)
 		}
 	}
+	if !c.reached.Load() {
+		c.reached.Store(true)
+	}
 	return nil
 }
 
