@@ -12,12 +12,15 @@ import (
 )
 
 // denials keeps a flood of refused calls from becoming a flood of records. Of the calls of one caller, or to one callee, that are refused alike, the first
-// of each second have records of their own; the others are counted, and the count is a record. Nothing that a caller can choose
+// of each second have records of their own; the others are counted, and the count is a record. A call that was refused when its handler had
+// seen a message is none of them: much may have happened until then. Nothing that a caller can choose
 // freely, such as the name of a method that does not exist, tells two of them apart.
 type denials struct {
 	*recorder
 
 	alone int // how many have records of their own
+
+	flushing chan struct{} // holds one value, which whoever writes counts has
 
 	mu     sync.Mutex
 	groups map[denied]*group
@@ -47,7 +50,9 @@ const (
 )
 
 func newDenials(r *recorder, alone int) *denials {
-	return &denials{recorder: r, alone: alone, groups: make(map[denied]*group)}
+	d := &denials{recorder: r, alone: alone, groups: make(map[denied]*group), flushing: make(chan struct{}, 1)}
+	d.flushing <- struct{}{}
+	return d
 }
 
 // counts reports whether a refused call is only counted, and so gets no record of its own.
@@ -91,8 +96,11 @@ func (d *denials) counts(r *audit.Record, known bool) bool {
 	return true
 }
 
-// flush writes what was counted.
+// flush writes what was counted. When it returns, what was counted before is with the sink, whoever wrote it; while a sink stands still, those
+// that come are counted on, and nothing else of them is held.
 func (d *denials) flush() {
+	<-d.flushing
+	defer func() { d.flushing <- struct{}{} }()
 	d.mu.Lock()
 	groups := d.groups
 	d.groups = make(map[denied]*group)
@@ -108,6 +116,10 @@ func (d *denials) flush() {
 		r := &g.record
 		r.ID, r.Type, r.Class, r.Time, r.Duration, r.Count = d.next(), audit.TypeDenials, audit.BestEffort, g.first, g.last.Sub(g.first), g.counted
 		r.TraceID, r.SpanID, r.RequestID, r.Detail = "", "", "", ""
+		r.Transaction, r.Messages = audit.Transaction{}, 0 // They were the first one's.
+		if r.Event != "" {
+			r.Caller = "" // It was what the first one claimed.
+		}
 		r.Received, r.Sent, r.ReceivedBytes, r.SentBytes = 0, 0, 0, 0
 		if key.method == "" {
 			r.Method = ""
