@@ -66,7 +66,7 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 }
 
 // Close ends the sharing of breakers, and records the end. It is for after the client's connections are closed and before the sink is.
-// What the sink says goes to the error handler.
+// The record of the end has five seconds. What the sink says goes to the error handler.
 func (c *Client) Close() {
 	c.left.all()
 	c.record.denials.flush()

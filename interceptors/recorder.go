@@ -57,6 +57,9 @@ func (r *recorder) start() error {
 	return r.write(context.Background(), &started)
 }
 
+// stopWaits is how long a sink may take for the record of the end. A disk that stands still must not keep a process from ending.
+const stopWaits = 5 * time.Second
+
 // stop records, once, that the guard was closed.
 func (r *recorder) stop() error {
 	if r.stopped.Swap(true) {
@@ -64,7 +67,9 @@ func (r *recorder) stop() error {
 	}
 	stopped := r.event(time.Now(), audit.EventStopped)
 	stopped.Class, stopped.Subject = audit.Durable, r.policy.Hash()
-	return r.write(context.Background(), &stopped)
+	ctx, cancel := context.WithTimeout(context.Background(), stopWaits)
+	defer cancel()
+	return r.give(ctx, &stopped)
 }
 
 // tell records an event, on the span too of the call in which it came to light.
@@ -89,16 +94,22 @@ func (r *recorder) try(ctx context.Context, record *audit.Record) {
 	}
 }
 
-// write gives a record to the sink. A panic of the sink is an error: not all records are written where a call's own recovery is.
-func (r *recorder) write(ctx context.Context, record *audit.Record) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("interceptors: the sink panicked: %v", p)
-		}
-	}()
+// write gives a record to the sink, which may take as long as the call lasts where the call waits for it, and else as long as it likes.
+func (r *recorder) write(ctx context.Context, record *audit.Record) error {
 	if record.Type != audit.TypeIntent && record.Type != audit.TypeAnswered {
 		// What it tells of may be over, which is often why.
 		ctx = context.WithoutCancel(ctx)
 	}
+	return r.give(ctx, record)
+}
+
+// give gives a record to the sink. A panic of the sink is an error: not all records are written where a call's own recovery is. Whether the
+// record is kept nobody knows then.
+func (r *recorder) give(ctx context.Context, record *audit.Record) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: the sink panicked: %v", audit.ErrUndecided, p)
+		}
+	}()
 	return r.sink.Write(ctx, record)
 }

@@ -75,7 +75,7 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	s.chain = chain.NewServer(cfg.onSinkError, stages...)
 	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError((&handshakes{record, make(chan struct{}, maxHandshakes)}).refused))
 	if err := records.start(); err != nil {
-		return nil, fmt.Errorf("interceptors: recording the start: %w", err)
+		return nil, errors.Join(fmt.Errorf("interceptors: recording the start: %w", err), limits.close())
 	}
 	return s, nil
 }
@@ -127,7 +127,7 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 }
 
 // Close waits until all calls have ended and their records are with the sink, or until ctx is done, which is an error: a handler
-// may take its time. It is for after the gRPC server has stopped and before the sink is closed, which is its owner's.
+// may take its time. The record of the end has five seconds. It is for after the gRPC server has stopped and before the sink is closed, which is its owner's.
 func (s *Server) Close(ctx context.Context) error {
 	err := s.chain.Close(ctx)
 	s.record.denials.flush()

@@ -515,12 +515,19 @@ func TestASensitiveFieldNeedsAKey(t *testing.T) {
 	}
 }
 
-// undecided is a sink that keeps what its caller gave up waiting for.
-type undecided struct{ *recorder }
+// undecided is a sink that keeps intents without saying so: its caller gave up waiting, or it panicked.
+type undecided struct {
+	*recorder
+
+	panics bool
+}
 
 func (s undecided) Write(ctx context.Context, r *audit.Record) error {
 	err := s.recorder.Write(ctx, r)
 	if err == nil && r.Type == audit.TypeIntent {
+		if s.panics {
+			panic("behind the write")
+		}
 		return fmt.Errorf("%w: slow", audit.ErrUndecided)
 	}
 	return err
@@ -530,17 +537,19 @@ func (s undecided) Write(ctx context.Context, r *audit.Record) error {
 func TestAnUndecidedIntentHasAnOutcome(t *testing.T) {
 	t.Parallel()
 	for kind := range pay {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			w := newRecorder()
-			b := newBank(t, undecided{w})
-			wantStatus(t, pay[kind](t.Context(), b.client, transfer("t1")), codes.Unavailable, "the call cannot be recorded")
-			must(t, b.guard.Close(t.Context()))
-			wantLines(t, tell(w.all(t, 2)), []string{"0 intent 1 t1 12.5 EUR", "1 outcome 1 t1 12.5 EUR denied Unavailable audit not-recordable"})
-			if b.transfers.ran() > 0 {
-				t.Error("a handler ran")
-			}
-		})
+		for name, panics := range map[string]bool{"slow": false, "panics": true} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				w := newRecorder()
+				b := newBank(t, undecided{w, panics})
+				wantStatus(t, pay[kind](t.Context(), b.client, transfer("t1")), codes.Unavailable, "the call cannot be recorded")
+				must(t, b.guard.Close(t.Context()))
+				wantLines(t, tell(w.all(t, 2)), []string{"0 intent 1 t1 12.5 EUR", "1 outcome 1 t1 12.5 EUR denied Unavailable audit not-recordable"})
+				if b.transfers.ran() > 0 {
+					t.Error("a handler ran")
+				}
+			})
+		}
 	}
 }
 
