@@ -24,7 +24,9 @@ type denials struct {
 
 	mu     sync.Mutex
 	groups map[denied]*group
-	timer  *time.Timer // nil while there are no groups
+	// strangers counts the groups of addresses. Who has many addresses must not have those told apart no more who have proved who they are.
+	strangers int
+	timer     *time.Timer // nil while there are no groups
 }
 
 // denied is what refused calls have in common that are counted together.
@@ -44,9 +46,10 @@ type group struct {
 
 const (
 	defaultDenials = 100
-	// maxGroups bounds how many callers and methods are told apart.
-	maxGroups  = 4096
-	countEvery = time.Second
+	// maxGroups bounds how many callers and methods are told apart, and maxStrangers how many of them are addresses.
+	maxGroups    = 4096
+	maxStrangers = maxGroups / 2
+	countEvery   = time.Second
 )
 
 func newDenials(r *recorder, alone int) *denials {
@@ -58,11 +61,12 @@ func newDenials(r *recorder, alone int) *denials {
 // counts reports whether a refused call is only counted, and so gets no record of its own.
 func (d *denials) counts(r *audit.Record, known bool) bool {
 	key := denied{who: r.Caller, stage: r.Stage, reason: r.Reason, event: r.Event, code: r.Code}
+	stranger := false
 	switch {
 	case r.Side == audit.SideClient:
 		key.who = r.Callee
 	case r.Caller == "" || r.Event != "": // The caller of a refused handshake is who it says.
-		key.who = host(r.Address)
+		key.who, stranger = host(r.Address), true
 	}
 	if known {
 		key.method = r.Method
@@ -71,13 +75,16 @@ func (d *denials) counts(r *audit.Record, known bool) bool {
 	defer d.mu.Unlock()
 	g := d.groups[key]
 	if g == nil {
-		if len(d.groups) >= maxGroups {
-			key.who, key.method = "", ""
+		if len(d.groups) >= maxGroups || stranger && d.strangers >= maxStrangers {
+			key.who, key.method, stranger = "", "", false
 			g = d.groups[key]
 		}
 		if g == nil {
 			g = &group{}
 			d.groups[key] = g
+			if stranger {
+				d.strangers++
+			}
 		}
 		if d.timer == nil {
 			d.timer = time.AfterFunc(countEvery, d.flush)
@@ -103,7 +110,7 @@ func (d *denials) flush() {
 	defer func() { d.flushing <- struct{}{} }()
 	d.mu.Lock()
 	groups := d.groups
-	d.groups = make(map[denied]*group)
+	d.groups, d.strangers = make(map[denied]*group), 0
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil

@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,5 +87,33 @@ func TestCountsSayWhatIsTrueOfAll(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+// However many addresses somebody comes from, those who have proved who they are are told apart, and no count is lost.
+func TestStrangersDoNotHideCallers(t *testing.T) {
+	t.Parallel()
+	got := make(map[string]uint64)
+	alone := uint64(0)
+	d := newDenials(recorderTo(t, sinkFunc(func(_ context.Context, r *audit.Record) error { got[r.Caller] += r.Count; return nil })), 1)
+	const strangers = 2 * maxGroups
+	for range 3 {
+		for n := range strangers {
+			if !d.counts(&audit.Record{Address: fmt.Sprintf("[2001:db8::%x]:1", n), Event: audit.EventHandshakeRefused, Caller: "spiffe://a.test/claimed"}, false) {
+				alone++
+			}
+		}
+		for _, caller := range []string{"spiffe://a.test/c", "spiffe://a.test/d"} {
+			if !d.counts(&audit.Record{Caller: caller, Address: "192.0.2.1:1", Reason: "no-rule"}, true) {
+				alone++
+			}
+		}
+	}
+	if len(d.groups) > maxStrangers+3 {
+		t.Errorf("%d groups", len(d.groups))
+	}
+	d.flush()
+	if got["spiffe://a.test/c"] != 2 || got["spiffe://a.test/d"] != 2 || got[""]+got["spiffe://a.test/c"]+got["spiffe://a.test/d"]+alone != 3*strangers+6 {
+		t.Errorf("got %v, and %d of their own", got, alone)
 	}
 }
