@@ -299,6 +299,143 @@ func (x *TransferPlainResponse) GetEntry() string {
 	return ""
 }
 
+// PayRequest is a transfer with the same rules as a TransferRequest.
+type PayRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transaction.
+	TransactionId string `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// Who pays.
+	FromAccount string `protobuf:"bytes,2,opt,name=from_account,json=fromAccount,proto3" json:"from_account,omitempty"`
+	// Who is paid.
+	ToAccount string `protobuf:"bytes,3,opt,name=to_account,json=toAccount,proto3" json:"to_account,omitempty"`
+	// ISO 4217.
+	Currency string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
+	// In minor units.
+	Amount int64 `protobuf:"varint,5,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What for.
+	Purpose       string `protobuf:"bytes,6,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayRequest) Reset() {
+	*x = PayRequest{}
+	mi := &file_bench_v1_bench_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayRequest) ProtoMessage() {}
+
+func (x *PayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bench_v1_bench_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayRequest.ProtoReflect.Descriptor instead.
+func (*PayRequest) Descriptor() ([]byte, []int) {
+	return file_bench_v1_bench_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PayRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *PayRequest) GetFromAccount() string {
+	if x != nil {
+		return x.FromAccount
+	}
+	return ""
+}
+
+func (x *PayRequest) GetToAccount() string {
+	if x != nil {
+		return x.ToAccount
+	}
+	return ""
+}
+
+func (x *PayRequest) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *PayRequest) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *PayRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+// PayResponse says what came of it.
+type PayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry in the ledger.
+	Entry         string `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayResponse) Reset() {
+	*x = PayResponse{}
+	mi := &file_bench_v1_bench_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayResponse) ProtoMessage() {}
+
+func (x *PayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bench_v1_bench_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayResponse.ProtoReflect.Descriptor instead.
+func (*PayResponse) Descriptor() ([]byte, []int) {
+	return file_bench_v1_bench_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PayResponse) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
 // TransferManyRequest is a transfer on a stream.
 type TransferManyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -312,7 +449,7 @@ type TransferManyRequest struct {
 
 func (x *TransferManyRequest) Reset() {
 	*x = TransferManyRequest{}
-	mi := &file_bench_v1_bench_proto_msgTypes[4]
+	mi := &file_bench_v1_bench_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +461,7 @@ func (x *TransferManyRequest) String() string {
 func (*TransferManyRequest) ProtoMessage() {}
 
 func (x *TransferManyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bench_v1_bench_proto_msgTypes[4]
+	mi := &file_bench_v1_bench_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +474,7 @@ func (x *TransferManyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferManyRequest.ProtoReflect.Descriptor instead.
 func (*TransferManyRequest) Descriptor() ([]byte, []int) {
-	return file_bench_v1_bench_proto_rawDescGZIP(), []int{4}
+	return file_bench_v1_bench_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TransferManyRequest) GetTransactionId() string {
@@ -365,7 +502,7 @@ type TransferManyResponse struct {
 
 func (x *TransferManyResponse) Reset() {
 	*x = TransferManyResponse{}
-	mi := &file_bench_v1_bench_proto_msgTypes[5]
+	mi := &file_bench_v1_bench_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +514,7 @@ func (x *TransferManyResponse) String() string {
 func (*TransferManyResponse) ProtoMessage() {}
 
 func (x *TransferManyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bench_v1_bench_proto_msgTypes[5]
+	mi := &file_bench_v1_bench_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +527,7 @@ func (x *TransferManyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferManyResponse.ProtoReflect.Descriptor instead.
 func (*TransferManyResponse) Descriptor() ([]byte, []int) {
-	return file_bench_v1_bench_proto_rawDescGZIP(), []int{5}
+	return file_bench_v1_bench_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TransferManyResponse) GetEntry() string {
@@ -425,15 +562,30 @@ const file_bench_v1_bench_proto_rawDesc = "" +
 	"\x06amount\x18\x05 \x01(\x03R\x06amount\x12\x18\n" +
 	"\apurpose\x18\x06 \x01(\tR\apurpose\"-\n" +
 	"\x15TransferPlainResponse\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\tR\x05entry\"\xf3\x02\n" +
+	"\n" +
+	"PayRequest\x12B\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^tx-[a-z0-9-]{1,40}$R\rtransactionId\x12,\n" +
+	"\ffrom_account\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x05\x18\"R\vfromAccount\x12(\n" +
+	"\n" +
+	"to_account\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x05\x18\"R\ttoAccount\x12$\n" +
+	"\bcurrency\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x98\x01\x03R\bcurrency\x12\x1f\n" +
+	"\x06amount\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x06amount\x12\"\n" +
+	"\apurpose\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x8c\x01R\apurpose:^\xbaH[\x1aY\n" +
+	"\x13pay.accounts_differ\x12\x1can account cannot pay itself\x1a$this.from_account != this.to_account\"#\n" +
+	"\vPayResponse\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\tR\x05entry\"T\n" +
 	"\x13TransferManyRequest\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\",\n" +
 	"\x14TransferManyResponse\x12\x14\n" +
-	"\x05entry\x18\x01 \x01(\tR\x05entry2\x87\x02\n" +
+	"\x05entry\x18\x01 \x01(\tR\x05entry2\xff\x02\n" +
 	"\x0fTransferService\x12A\n" +
 	"\bTransfer\x12\x19.bench.v1.TransferRequest\x1a\x1a.bench.v1.TransferResponse\x12P\n" +
-	"\rTransferPlain\x12\x1e.bench.v1.TransferPlainRequest\x1a\x1f.bench.v1.TransferPlainResponse\x12Q\n" +
+	"\rTransferPlain\x12\x1e.bench.v1.TransferPlainRequest\x1a\x1f.bench.v1.TransferPlainResponse\x12v\n" +
+	"\x03Pay\x12\x14.bench.v1.PayRequest\x1a\x15.bench.v1.PayResponse\"B\x8a\xac\x19>b<\n" +
+	"\x0etransaction_id\x12\x06amount\x1a\bcurrency*\ffrom_account2\n" +
+	"to_account\x12Q\n" +
 	"\fTransferMany\x12\x1d.bench.v1.TransferManyRequest\x1a\x1e.bench.v1.TransferManyResponse(\x010\x01\x1a\f\x8a\xac\x19\b\n" +
 	"\x06callerB<Z:github.com/grpcguard/grpcguard/benchmarks/bench/v1;benchv1b\x06proto3"
 
@@ -449,24 +601,28 @@ func file_bench_v1_bench_proto_rawDescGZIP() []byte {
 	return file_bench_v1_bench_proto_rawDescData
 }
 
-var file_bench_v1_bench_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_bench_v1_bench_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_bench_v1_bench_proto_goTypes = []any{
 	(*TransferRequest)(nil),       // 0: bench.v1.TransferRequest
 	(*TransferResponse)(nil),      // 1: bench.v1.TransferResponse
 	(*TransferPlainRequest)(nil),  // 2: bench.v1.TransferPlainRequest
 	(*TransferPlainResponse)(nil), // 3: bench.v1.TransferPlainResponse
-	(*TransferManyRequest)(nil),   // 4: bench.v1.TransferManyRequest
-	(*TransferManyResponse)(nil),  // 5: bench.v1.TransferManyResponse
+	(*PayRequest)(nil),            // 4: bench.v1.PayRequest
+	(*PayResponse)(nil),           // 5: bench.v1.PayResponse
+	(*TransferManyRequest)(nil),   // 6: bench.v1.TransferManyRequest
+	(*TransferManyResponse)(nil),  // 7: bench.v1.TransferManyResponse
 }
 var file_bench_v1_bench_proto_depIdxs = []int32{
 	0, // 0: bench.v1.TransferService.Transfer:input_type -> bench.v1.TransferRequest
 	2, // 1: bench.v1.TransferService.TransferPlain:input_type -> bench.v1.TransferPlainRequest
-	4, // 2: bench.v1.TransferService.TransferMany:input_type -> bench.v1.TransferManyRequest
-	1, // 3: bench.v1.TransferService.Transfer:output_type -> bench.v1.TransferResponse
-	3, // 4: bench.v1.TransferService.TransferPlain:output_type -> bench.v1.TransferPlainResponse
-	5, // 5: bench.v1.TransferService.TransferMany:output_type -> bench.v1.TransferManyResponse
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	4, // 2: bench.v1.TransferService.Pay:input_type -> bench.v1.PayRequest
+	6, // 3: bench.v1.TransferService.TransferMany:input_type -> bench.v1.TransferManyRequest
+	1, // 4: bench.v1.TransferService.Transfer:output_type -> bench.v1.TransferResponse
+	3, // 5: bench.v1.TransferService.TransferPlain:output_type -> bench.v1.TransferPlainResponse
+	5, // 6: bench.v1.TransferService.Pay:output_type -> bench.v1.PayResponse
+	7, // 7: bench.v1.TransferService.TransferMany:output_type -> bench.v1.TransferManyResponse
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -483,7 +639,7 @@ func file_bench_v1_bench_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bench_v1_bench_proto_rawDesc), len(file_bench_v1_bench_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TransferService_Transfer_FullMethodName      = "/bench.v1.TransferService/Transfer"
 	TransferService_TransferPlain_FullMethodName = "/bench.v1.TransferService/TransferPlain"
+	TransferService_Pay_FullMethodName           = "/bench.v1.TransferService/Pay"
 	TransferService_TransferMany_FullMethodName  = "/bench.v1.TransferService/TransferMany"
 )
 
@@ -36,6 +37,8 @@ type TransferServiceClient interface {
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
 	// TransferPlain takes one whose message has no rules.
 	TransferPlain(ctx context.Context, in *TransferPlainRequest, opts ...grpc.CallOption) (*TransferPlainResponse, error)
+	// Pay takes one that is a transaction: its records are kept.
+	Pay(ctx context.Context, in *PayRequest, opts ...grpc.CallOption) (*PayResponse, error)
 	// TransferMany takes one a message.
 	TransferMany(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[TransferManyRequest, TransferManyResponse], error)
 }
@@ -68,6 +71,16 @@ func (c *transferServiceClient) TransferPlain(ctx context.Context, in *TransferP
 	return out, nil
 }
 
+func (c *transferServiceClient) Pay(ctx context.Context, in *PayRequest, opts ...grpc.CallOption) (*PayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PayResponse)
+	err := c.cc.Invoke(ctx, TransferService_Pay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *transferServiceClient) TransferMany(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[TransferManyRequest, TransferManyResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &TransferService_ServiceDesc.Streams[0], TransferService_TransferMany_FullMethodName, cOpts...)
@@ -91,6 +104,8 @@ type TransferServiceServer interface {
 	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
 	// TransferPlain takes one whose message has no rules.
 	TransferPlain(context.Context, *TransferPlainRequest) (*TransferPlainResponse, error)
+	// Pay takes one that is a transaction: its records are kept.
+	Pay(context.Context, *PayRequest) (*PayResponse, error)
 	// TransferMany takes one a message.
 	TransferMany(grpc.BidiStreamingServer[TransferManyRequest, TransferManyResponse]) error
 	mustEmbedUnimplementedTransferServiceServer()
@@ -108,6 +123,9 @@ func (UnimplementedTransferServiceServer) Transfer(context.Context, *TransferReq
 }
 func (UnimplementedTransferServiceServer) TransferPlain(context.Context, *TransferPlainRequest) (*TransferPlainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TransferPlain not implemented")
+}
+func (UnimplementedTransferServiceServer) Pay(context.Context, *PayRequest) (*PayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pay not implemented")
 }
 func (UnimplementedTransferServiceServer) TransferMany(grpc.BidiStreamingServer[TransferManyRequest, TransferManyResponse]) error {
 	return status.Error(codes.Unimplemented, "method TransferMany not implemented")
@@ -169,6 +187,24 @@ func _TransferService_TransferPlain_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TransferService_Pay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TransferServiceServer).Pay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TransferService_Pay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TransferServiceServer).Pay(ctx, req.(*PayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TransferService_TransferMany_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(TransferServiceServer).TransferMany(&grpc.GenericServerStream[TransferManyRequest, TransferManyResponse]{ServerStream: stream})
 }
@@ -190,6 +226,10 @@ var TransferService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TransferPlain",
 			Handler:    _TransferService_TransferPlain_Handler,
+		},
+		{
+			MethodName: "Pay",
+			Handler:    _TransferService_Pay_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
