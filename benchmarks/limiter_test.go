@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -197,15 +196,6 @@ func benchTake(b *testing.B, keys []string, perKey float64, take func(string, fu
 	})
 	b.ReportMetric(float64(processorTime()-before)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(perKey, "B/key")
-}
-
-// processorTime returns what this process has had of the processors, which other processes do not add to as they do to time.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // heapBytes returns the bytes that are in use.

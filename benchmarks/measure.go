@@ -35,6 +35,12 @@ type bench struct {
 	// count and benchtime are for what is measured by go test.
 	count     int
 	benchtime string
+
+	// turn is how long a side appends records in a round, and verified how many records a journal has that is verified.
+	turn     time.Duration
+	verified int
+	// tessera says that tessera is measured too; it takes long to close.
+	tessera bool
 }
 
 // measure runs all sides in each round, in an order that changes from round to round, so that whatever else the machine does

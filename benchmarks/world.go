@@ -114,8 +114,8 @@ func (w *world) bare(opts ...grpc.ServerOption) (benchv1.TransferServiceClient, 
 	return w.serve(w.caller, append(opts, creds)...)
 }
 
-func (w *world) guarded(who *authority.Workload, sink audit.Sink, t interceptors.Telemetry) (benchv1.TransferServiceClient, error) {
-	guard, err := interceptors.NewServer(w.policy, w.server, sink, t)
+func (w *world) guarded(who *authority.Workload, sink audit.Sink, options ...interceptors.ServerOption) (benchv1.TransferServiceClient, error) {
+	guard, err := interceptors.NewServer(w.policy, w.server, sink, options...)
 	if err != nil {
 		return nil, err
 	}
