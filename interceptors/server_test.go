@@ -213,7 +213,7 @@ func TestASinkThatPanicsInAHandshake(t *testing.T) {
 	must(t, err)
 	_, err = c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 	must(t, err)
-	if err := <-reported; err.Error() != "interceptors: the sink panicked: sink" {
+	if err := <-reported; err.Error() != "audit: the record may or may not be kept: the sink panicked: sink" {
 		t.Errorf("got %v", err)
 	}
 	must(t, c.Close())
