@@ -192,7 +192,7 @@ func (j *Journal) recoverSegments(firsts []uint64, signed uint64) (last *scanner
 
 // reopen opens the last segment for writing, without what a crash left behind its last whole block.
 func (j *Journal) reopen(s *scanner) error {
-	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	f, err := openFile(s.path, os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

@@ -129,12 +129,43 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// A link in the place of a file that the journal goes on writing to is not followed.
+func TestLinksInPlace(t *testing.T) {
+	t.Parallel()
+	closed, _ := closedSegments(t)
+	for _, path := range []string{filepath.Join(closed, lockFile), filepath.Join(closed, "tile/0/000.p/201"), lastSegment(t, closed)} {
+		name, err := filepath.Rel(closed, path)
+		check(t, err)
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			t.Parallel()
+			dir, other := copyDir(t, closed), filepath.Join(t.TempDir(), "other")
+			was := []byte("precious")
+			if strings.HasSuffix(name, segmentSuffix) {
+				var err error
+				was, err = os.ReadFile(path)
+				check(t, err)
+			}
+			check(t, os.WriteFile(other, was, filePerm))
+			check(t, os.RemoveAll(filepath.Join(dir, name)))
+			check(t, os.Symlink(other, filepath.Join(dir, name)))
+			if j, err := Open(dir, options()); err == nil {
+				_, _ = j.Append(t.Context(), []byte("another"))
+				_ = j.Close()
+			}
+			if b, err := os.ReadFile(other); err != nil || string(b) != string(was) {
+				t.Errorf("%d bytes are where a link led, and %d were: %v", len(b), len(was), err)
+			}
+		})
+	}
+}
+
 // What lies in the place of a small file is neither waited for nor read without end.
 func TestStrangeFiles(t *testing.T) {
 	t.Parallel()
 	_, verifier := keys(origin)
 	for name, put := range map[string]func(path string) error{
-		"pipe": func(path string) error { return syscall.Mkfifo(path, filePerm) },
+		"pipe":    func(path string) error { return syscall.Mkfifo(path, filePerm) },
+		"endless": func(path string) error { return os.Symlink("/dev/zero", path) },
 		"huge": func(path string) error {
 			return errors.Join(os.WriteFile(path, nil, filePerm), os.Truncate(path, 1<<40))
 		},

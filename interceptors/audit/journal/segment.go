@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -69,7 +68,7 @@ type scanner struct {
 // openSegment opens the segment that begins with record first. If id is not nil, the segment must be of that journal.
 func openSegment(dir string, first uint64, id *journalID) (*scanner, error) {
 	path := segmentPath(dir, first)
-	f, err := os.Open(path)
+	f, err := openFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -221,44 +220,4 @@ func readSeal(dir string, first uint64, id *journalID) (head header, next uint64
 		return header{}, 0, &CorruptError{File: s.path, Offset: max(at, 0), Record: first, Reason: "the segment is not the last and has no seal at its end"}
 	}
 	return s.head, h.first, nil
-}
-
-// replaceFile writes a small file so that a crash leaves the old one or the new one.
-func replaceFile(dir, name string, data []byte) error {
-	temporary := filepath.Join(dir, name+".tmp")
-	f, err := createFile(temporary)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// createFile makes a new file in place of one that a crash left, and never writes to what is there already, or to what it links to.
-func createFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
-	if !errors.Is(err, fs.ErrExist) {
-		return f, err
-	}
-	if err := os.Remove(path); err != nil {
-		return nil, err
-	}
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

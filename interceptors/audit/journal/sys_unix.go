@@ -16,7 +16,7 @@ import (
 // lock takes the journal in dir for this process. The lock ends with the process, however it ends.
 func lock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, filePerm)
+	f, err := openFile(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func noRoom(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
-// inPlace is how a file is opened for writing that may be there: neither through a link nor waiting for the other end of a pipe.
+// inPlace is how a file is opened that may be there: neither through a link nor waiting for the other end of a pipe.
 const inPlace = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 // readFile reads a small file into memory that is used again. Whatever is in its place, it neither waits nor reads more than most

@@ -146,11 +146,10 @@ func writeTile(dir string, t tile) error {
 		data = append(data, t.hashes[i][:]...)
 	}
 	path := tilePath(dir, t.level, t.n, len(t.hashes))
-	const how = os.O_WRONLY | os.O_CREATE | inPlace
-	f, err := os.OpenFile(path, how, filePerm)
+	f, err := openFile(path, os.O_WRONLY|os.O_CREATE)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(path), dirPerm); err == nil {
-			f, err = os.OpenFile(path, how, filePerm)
+			f, err = openFile(path, os.O_WRONLY|os.O_CREATE)
 		}
 	}
 	if err != nil {
