@@ -216,6 +216,10 @@ func TestCloseWithoutRoom(t *testing.T) {
 	if want := "journal: no room on the disk: the last checkpoint is of 5 records of 10"; !errors.Is(err, ErrFull) || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
+	mustClose(t, mustOpen(t, dir, options()))
+	if report := mustVerify(t, dir, VerifyOptions{}); report.Checkpoint.Size != 10 || report.Behind != 0 {
+		t.Errorf("%+v", report)
+	}
 }
 
 // Close waits for a deletion that has begun: who opens the journal next finds its files at rest.
