@@ -279,6 +279,17 @@ func TestSlowDisk(t *testing.T) {
 		t.Errorf("%d kept, %d undecided, %d refused", kept.Load(), undecided.Load(), refused.Load())
 	}
 	mustClose(t, j)
+	held := cap(j.fill.buf)
+	for j.spare != nil || len(j.free) > 0 {
+		b := j.spare
+		if j.spare = nil; b == nil {
+			b = <-j.free
+		}
+		held += cap(b.buf)
+	}
+	if held > 2*batches*opts.BatchBytes {
+		t.Errorf("%d bytes in memory for %d batches of %d", held, batches, opts.BatchBytes)
+	}
 	if n := int64(j.Size()); n != kept.Load()+undecided.Load() {
 		t.Errorf("%d records; %d kept, %d undecided", n, kept.Load(), undecided.Load())
 	}
