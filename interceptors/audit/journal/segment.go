@@ -67,31 +67,39 @@ type scanner struct {
 
 // openSegment opens the segment that begins with record first. If id is not nil, the segment must be of that journal.
 func openSegment(dir string, first uint64, id *journalID) (*scanner, error) {
-	path := segmentPath(dir, first)
-	f, err := openFile(path, os.O_RDONLY)
+	f, head, err := openHeader(dir, first, id)
 	if err != nil {
 		return nil, err
 	}
-	s := &scanner{path: path, file: f, in: bufio.NewReaderSize(f, 1<<18), offset: headerSize, next: first}
-	head := make([]byte, headerSize)
-	n, err := io.ReadFull(s.in, head)
+	return &scanner{path: segmentPath(dir, first), file: f, in: bufio.NewReaderSize(f, 1<<18), head: head, offset: headerSize, next: first}, nil
+}
+
+// openHeader opens a segment and reads its header, and nothing more.
+func openHeader(dir string, first uint64, id *journalID) (*os.File, header, error) {
+	path := segmentPath(dir, first)
+	f, err := openFile(path, os.O_RDONLY)
+	if err != nil {
+		return nil, header{}, err
+	}
+	data := make([]byte, headerSize)
+	n, err := io.ReadFull(f, data)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, errors.Join(err, f.Close())
+		return nil, header{}, errors.Join(err, f.Close())
 	}
 	reason := ""
-	s.head, err = decodeHeader(head[:n])
+	head, err := decodeHeader(data[:n])
 	switch {
 	case err != nil:
 		reason = err.Error()
-	case s.head.first != first:
-		reason = fmt.Sprintf("the segment begins with record %d and not with that of its name", s.head.first)
-	case id != nil && s.head.id != *id:
+	case head.first != first:
+		reason = fmt.Sprintf("the segment begins with record %d and not with that of its name", head.first)
+	case id != nil && head.id != *id:
 		reason = "the segment is of another journal"
 	}
 	if reason != "" {
-		return nil, errors.Join(&CorruptError{File: path, Record: first, Reason: reason}, f.Close())
+		return nil, header{}, errors.Join(&CorruptError{File: path, Record: first, Reason: reason}, f.Close())
 	}
-	return s, nil
+	return f, head, nil
 }
 
 func (s *scanner) close() { _ = s.file.Close() }
@@ -199,25 +207,25 @@ func (s *scanner) torn(bad error) error {
 
 // readSeal returns the index that a finished segment's seal says the next one begins with.
 func readSeal(dir string, first uint64, id *journalID) (head header, next uint64, err error) {
-	s, err := openSegment(dir, first, id)
+	f, head, err := openHeader(dir, first, id)
 	if err != nil {
 		return header{}, 0, err
 	}
-	defer s.close()
-	info, err := s.file.Stat()
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
 	if err != nil {
 		return header{}, 0, err
 	}
 	var b [blockSize]byte
 	at := info.Size() - blockSize
 	if at >= headerSize {
-		if _, err := s.file.ReadAt(b[:], at); err != nil {
+		if _, err := f.ReadAt(b[:], at); err != nil {
 			return header{}, 0, err
 		}
 	}
-	h, ok := decodeBlock(b[:], s.head.id)
+	h, ok := decodeBlock(b[:], head.id)
 	if !ok || !h.seal || h.first < first {
-		return header{}, 0, &CorruptError{File: s.path, Offset: max(at, 0), Record: first, Reason: "the segment is not the last and has no seal at its end"}
+		return header{}, 0, &CorruptError{File: f.Name(), Offset: max(at, 0), Record: first, Reason: "the segment is not the last and has no seal at its end"}
 	}
-	return s.head, h.first, nil
+	return head, h.first, nil
 }
