@@ -69,3 +69,22 @@ func syncDir(dir string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// makeDir makes a folder and those above it, each durable in its parent: a journal is lost if its folder is.
+func makeDir(dir string, sync func(dir string) error) error {
+	parent := filepath.Dir(dir)
+	err := os.Mkdir(dir, dirPerm)
+	if errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err := makeDir(parent, sync); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, dirPerm)
+	}
+	if err == nil {
+		return sync(parent)
+	}
+	if info, serr := os.Stat(dir); serr == nil && info.IsDir() {
+		return nil
+	}
+	return err
+}

@@ -39,7 +39,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 		return nil, fmt.Errorf("%w in %s, and Options.Create is not set", ErrNoJournal, dir)
 	}
 	for _, sub := range []string{segmentDir, tileDir, timesDir} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), dirPerm); err != nil {
+		if err := makeDir(filepath.Join(dir, sub), syncDir); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}
 	}
