@@ -118,24 +118,29 @@ func (f *Follower) block() error {
 
 // open opens the segment that holds the next record.
 func (f *Follower) open() error {
-	firsts, err := listSegments(f.dir)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if len(firsts) == 0 {
-		return tampered("%s: record %d is in no segment", f.dir, f.next)
-	}
-	if firsts[0] > f.next {
-		return &DeletedError{From: f.next, Before: firsts[0]}
-	}
-	at := firsts[0]
-	for _, first := range firsts {
-		if first <= f.next {
-			at = first
+	for {
+		firsts, err := listSegments(f.dir)
+		if err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		if len(firsts) == 0 {
+			return tampered("%s: record %d is in no segment", f.dir, f.next)
+		}
+		if firsts[0] > f.next {
+			return &DeletedError{From: f.next, Before: firsts[0]}
+		}
+		at := firsts[0]
+		for _, first := range firsts {
+			if first <= f.next {
+				at = first
+			}
+		}
+		f.segment, err = openSegment(f.dir, at, nil)
+		// A segment that was deleted after it was listed is listed no longer.
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
-	f.segment, err = openSegment(f.dir, at, nil)
-	return err
 }
 
 // turn goes from a finished segment to the one that begins with record first. If that one was deleted meanwhile, those before it
