@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const benchRecord = 300
@@ -135,62 +133,4 @@ func turn(workers int, do func()) float64 {
 func median(list []float64) float64 {
 	slices.Sort(list)
 	return list[len(list)/2]
-}
-
-// BenchmarkVerify is the speed of Verify on one core, beside the hashing alone: of leaves, and of leaves with the tree over them. They take
-// turns, so that all have the same machine whatever else uses it. Speeds are records in a second of this process's processor time,
-// and medians over the turns. Run it with -cpu 1.
-func BenchmarkVerify(b *testing.B) {
-	dir := b.TempDir()
-	j := mustOpen(b, dir, benchOptions())
-	const n = 200_000
-	record := make([]byte, benchRecord)
-	var last Pending
-	for range n {
-		last, _ = j.Begin(b.Context(), record)
-	}
-	if _, err := last.Wait(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	mustClose(b, j)
-	leaf := make([]byte, benchRecord+1)
-	turns := []struct {
-		name   string
-		do     func()
-		speeds []float64
-	}{
-		{name: "leaves", do: func() {
-			for range n {
-				hashLeaf(leaf)
-			}
-		}},
-		{name: "hashing", do: func() {
-			t := &tree{}
-			for range n {
-				t.add(hashLeaf(leaf))
-			}
-		}},
-		{name: "verify", do: func() { mustVerify(b, dir, VerifyOptions{}) }},
-		{name: "each", do: func() { mustVerify(b, dir, VerifyOptions{Each: func(Record) error { return nil }}) }},
-	}
-	b.ResetTimer()
-	for range b.N {
-		for i := range turns {
-			began := processorTime(b)
-			turns[i].do()
-			turns[i].speeds = append(turns[i].speeds, n/(processorTime(b)-began).Seconds())
-		}
-	}
-	for _, turn := range turns {
-		b.ReportMetric(median(turn.speeds), turn.name+"/s")
-	}
-}
-
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var used unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
