@@ -114,13 +114,15 @@ func decodeBlock(b []byte, id journalID) (h block, ok bool) {
 	}
 	// Compared before they are ints, which may have 32 bits and then be negative.
 	size, count := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
-	if size > maxBody || count > maxBody/frameSize {
+	if size > maxBody || count > size/frameSize {
 		return block{}, false
 	}
 	h.body, h.count = int(size), int(count)
 	h.first = binary.LittleEndian.Uint64(b[12:])
-	empty := h.body == 0 && h.count == 0
-	return h, empty == h.seal
+	if h.seal {
+		return h, size == 0 && count == 0
+	}
+	return h, size > 0 && count > 0
 }
 
 // appendFrame appends the frame of a record. Its checksum follows when the index is known, from sumFrames.
