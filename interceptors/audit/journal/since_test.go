@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -51,6 +52,11 @@ func TestSince(t *testing.T) {
 // flipRecord changes a record on disk, and its checksum as somebody would who knows how.
 func flipRecord(t *testing.T, dir string, index uint64) {
 	t.Helper()
+	rewriteRecord(t, dir, index, func(record []byte) { record[0] ^= 1 })
+}
+
+func rewriteRecord(t *testing.T, dir string, index uint64, how func(record []byte)) {
+	t.Helper()
 	firsts, err := listSegments(dir)
 	check(t, err)
 	at := firsts[0]
@@ -73,7 +79,7 @@ func flipRecord(t *testing.T, dir string, index uint64) {
 			for rest, i := b[offset+blockSize:], h.first; ; i++ {
 				leaf, next := nextLeaf(rest)
 				if i == index {
-					leaf[1] ^= 1
+					how(leaf[1:])
 					break
 				}
 				rest = next
@@ -101,6 +107,9 @@ func TestSinceRefuses(t *testing.T) {
 	signer, _ := keys(origin)
 	zero, err := signCheckpoint(0, fork.Checkpoint().Root, signer)
 	check(t, err)
+	otherSigner, _ := keys("other.example")
+	foreign, err := signCheckpoint(256, checkpoints[3].Root, otherSigner)
+	check(t, err)
 	c := checkpoints[3] // of 256 records
 	for _, tt := range []struct {
 		name   string
@@ -125,6 +134,15 @@ func TestSinceRefuses(t *testing.T) {
 			check(t, err)
 			check(t, os.Remove(segmentPath(dir, firsts[len(firsts)-2])))
 		}, "a segment is missing"},
+		{"the end removed, of all that was verified before", checkpoints[len(checkpoints)-1].Note, func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, os.Remove(lastSegment(t, dir)))
+		}, "records, and a signed checkpoint counts 889"},
+		{"the end cut, of all that was verified before", checkpoints[len(checkpoints)-1].Note, func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, os.Truncate(lastSegment(t, dir), size(t, lastSegment(t, dir))-1))
+		}, "the file ends "},
+		{"of another journal", foreign.Note, nil, "VerifyOptions.Since: journal: the checkpoint does not verify: note has no verifiable signatures"},
 		// What is documented not to be looked for.
 		{"a record before it changed", c.Note, func(t *testing.T, dir string) { t.Helper(); flipRecord(t, dir, 10) }, ""},
 		{"the record before it changed", c.Note, func(t *testing.T, dir string) { t.Helper(); flipRecord(t, dir, 255) }, ""},
@@ -184,33 +202,25 @@ func TestSinceDeletion(t *testing.T) {
 		}
 		mustClose(t, mustOpen(t, dir, opts))
 	}
-	flipRecord(t, dir, 300) // the record of the deletion, which parses no more
 	_, verifier := keys(origin)
+	for name, change := range map[string]func(t *testing.T, dir string){
+		"the record of the deletion forged": func(t *testing.T, dir string) {
+			t.Helper()
+			rewriteRecord(t, dir, 300, func(record []byte) { copy(record[bytes.Index(record, []byte("seconds\":"))+9:], "9") })
+		},
+		"more gone than it says": func(t *testing.T, dir string) {
+			t.Helper()
+			check(t, os.Remove(segmentPath(dir, first)))
+		},
+	} {
+		dir := copyDir(t, dir)
+		change(t, dir)
+		if _, err := Verify(t.Context(), dir, verifier, VerifyOptions{Since: pruned.Note}); !errors.Is(err, ErrTampered) {
+			t.Errorf("%s: %v, want ErrTampered", name, err)
+		}
+	}
+	flipRecord(t, dir, 300) // the record of the deletion, which parses no more
 	if _, err := Verify(t.Context(), dir, verifier, VerifyOptions{Since: pruned.Note}); !errors.Is(err, ErrTampered) {
 		t.Errorf("%v, want ErrTampered", err)
 	}
-}
-
-// Records that are deleted while they are read are no tampering.
-func TestVerifyBehindDeletion(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	opts := options()
-	opts.Retention = time.Nanosecond
-	j := mustOpen(t, dir, opts)
-	fill(t, j, 300)
-	check(t, j.WaitCheckpoint(t.Context(), 300))
-	_, verifier := keys(origin)
-	_, err := Verify(t.Context(), dir, verifier, VerifyOptions{Each: func(r Record) error {
-		if r.Index == 0 {
-			_, err := j.Prune(t.Context())
-			return err
-		}
-		return nil
-	}})
-	var deleted *DeletedError
-	if !errors.As(err, &deleted) || errors.Is(err, ErrTampered) {
-		t.Errorf("%v, want a DeletedError", err)
-	}
-	mustVerify(t, dir, VerifyOptions{})
 }

@@ -117,35 +117,41 @@ func (v *verification) run(firsts []uint64) error {
 		firsts = firsts[1:]
 	}
 	var id *journalID
+	next := firsts[0]
 	for i, first := range firsts {
-		if i > 0 && first != v.tree.size {
-			return tampered("%s: after record %d comes %s: a segment is missing", v.dir, v.tree.size, segmentPath(v.dir, first))
+		if i > 0 && first != next {
+			return tampered("%s: after record %d comes %s: a segment is missing", v.dir, next, segmentPath(v.dir, first))
 		}
 		s, err := openSegment(v.dir, first, id)
 		if err != nil {
-			return v.missing(err)
+			return v.missing(first, err)
 		}
 		id = &s.head.id
 		err = v.segment(s, i == len(firsts)-1)
 		v.report.Segments++
 		v.report.Bytes += s.offset
+		next = s.next
 		s.close()
 		if err != nil {
 			return err
 		}
 	}
-	return v.end()
+	return v.end(next)
 }
 
 // missing says of a segment that is not there any more whether all from the beginning to it have gone since, as Prune does it.
-func (v *verification) missing(err error) error {
+func (v *verification) missing(first uint64, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if firsts, listErr := listSegments(v.dir); listErr == nil && len(firsts) > 0 && firsts[0] > v.tree.size {
-		return &DeletedError{From: v.tree.size, Before: firsts[0]}
+	firsts, listErr := listSegments(v.dir)
+	switch {
+	case listErr != nil:
+		return fmt.Errorf("journal: %w", listErr)
+	case len(firsts) > 0 && firsts[0] > first:
+		return &DeletedError{From: first, Before: firsts[0]}
 	}
-	return err
+	return tampered("%s was removed", segmentPath(v.dir, first))
 }
 
 // begin takes the hashes below the first record that is read from the tiles, proved against the checkpoint.
@@ -291,9 +297,14 @@ func (v *verification) compareTile(t tile) {
 	}
 }
 
-func (v *verification) end() error {
-	if len(v.expect) > 0 {
-		return tampered("%s has %d records, and a signed checkpoint counts %d", v.dir, v.tree.size, v.expect[len(v.expect)-1].Size)
+// end takes the index at which the last segment ends: with Since, the tree can be ahead of it.
+func (v *verification) end(next uint64) error {
+	if len(v.expect) > 0 || next < v.tree.size {
+		counted := v.tree.size
+		if len(v.expect) > 0 {
+			counted = v.expect[len(v.expect)-1].Size
+		}
+		return tampered("%s has %d records, and a signed checkpoint counts %d", v.dir, next, counted)
 	}
 	if err := v.deleted(); err != nil {
 		return err
