@@ -128,6 +128,9 @@ func (d *denials) flush() {
 			r.Caller = "" // It was what the first one claimed.
 		}
 		r.Received, r.Sent, r.ReceivedBytes, r.SentBytes = 0, 0, 0, 0
+		if r.Caller != "" {
+			r.Address, r.CallerSerial = "", "" // The same caller can call from anywhere.
+		}
 		if key.method == "" {
 			r.Method = ""
 		}

@@ -59,7 +59,9 @@ func ParseRecord(b []byte) (Record, error) { //nolint:gocyclo // A case for each
 		case 18:
 			r.Outcome = Outcome(d.text())
 		case 19:
-			r.Code = d.code()
+			if r.Code = d.code(); r.Outcome == "" {
+				d.failf("is there without an outcome")
+			}
 		case 20:
 			r.Duration = time.Duration(d.number())
 		case 21:
