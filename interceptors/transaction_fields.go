@@ -130,7 +130,11 @@ func (r *transactionReader) amount(out *audit.Transaction) {
 			r.invalid(p, "must be a valid amount")
 			return
 		}
-		out.Amount = r.record(p, v.String())
+		text := v.String()
+		if p.Sensitive() {
+			text = plainDecimal(text)
+		}
+		out.Amount = r.record(p, text)
 	}
 	if c, ok := r.value(r.t.CurrencyField); ok {
 		if !isCurrency(c.String()) {
@@ -184,6 +188,22 @@ func isCurrency(s string) bool {
 func isDecimal(s string) bool {
 	whole, part, point := strings.Cut(strings.TrimPrefix(s, "-"), ".")
 	return isDigits(whole, 38) && (!point || isDigits(part, 18))
+}
+
+// plainDecimal writes a decimal number as every other that is equal to it is written, so that their HMACs are the same.
+func plainDecimal(s string) string {
+	digits, negative := strings.CutPrefix(s, "-")
+	whole, part, _ := strings.Cut(digits, ".")
+	if whole = strings.TrimLeft(whole, "0"); whole == "" {
+		whole = "0"
+	}
+	if part = strings.TrimRight(part, "0"); part != "" {
+		whole += "." + part
+	}
+	if negative && whole != "0" {
+		return "-" + whole
+	}
+	return whole
 }
 
 func isDigits(s string, most int) bool {

@@ -31,6 +31,7 @@ message_type {
   field { name: "book" number: 5 label: LABEL_OPTIONAL type: TYPE_ENUM type_name: ".kinds.v1.Book" }
   field { name: "amount" number: 6 label: LABEL_OPTIONAL type: TYPE_STRING }
   field { name: "currency" number: 7 label: LABEL_OPTIONAL type: TYPE_STRING }
+  field { name: "sealed" number: 9 label: LABEL_OPTIONAL type: TYPE_STRING options { debug_redact: true } }
   field { name: "secret" number: 8 label: LABEL_OPTIONAL type: TYPE_INT64 options { debug_redact: true } }
 }
 service { name: "Orders" method { name: "Put" input_type: ".kinds.v1.Order" output_type: ".kinds.v1.Order" } }
@@ -66,6 +67,7 @@ func TestTransactionsOfAllKindsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	decimal := `id: text, amount: amount, currency: currency`
+	sealed := `id: text, amount: sealed, fixed_currency: EUR`
 	for _, tt := range []struct {
 		transaction, order string
 		want               audit.Transaction
@@ -102,6 +104,12 @@ func TestTransactionsOfAllKindsAreRead(t *testing.T) {
 
 		{`id: secret`, `secret: 42`, audit.Transaction{ID: redact.Text("42")}, ""},
 		{`id: text, amount: secret, fixed_currency: EUR`, `text: "t1"`, audit.Transaction{ID: "t1", Amount: redact.Text("0"), Currency: "EUR", MinorUnits: true}, ""},
+		{sealed, `text: "t1" sealed: "12.5"`, audit.Transaction{ID: "t1", Amount: redact.Text("12.5"), Currency: "EUR"}, ""},
+		{sealed, `text: "t1" sealed: "012.500"`, audit.Transaction{ID: "t1", Amount: redact.Text("12.5"), Currency: "EUR"}, ""},
+		{sealed, `text: "t1" sealed: "-00.50"`, audit.Transaction{ID: "t1", Amount: redact.Text("-0.5"), Currency: "EUR"}, ""},
+		{sealed, `text: "t1" sealed: "-0.0"`, audit.Transaction{ID: "t1", Amount: redact.Text("0"), Currency: "EUR"}, ""},
+		{sealed, `text: "t1" sealed: "100"`, audit.Transaction{ID: "t1", Amount: redact.Text("100"), Currency: "EUR"}, ""},
+		{sealed, `text: "t1" sealed: "x"`, audit.Transaction{}, "sealed: must be a valid amount"},
 		{`id: secret`, ``, audit.Transaction{}, "secret: must not be empty"},
 	} {
 		t.Run(tt.transaction+" of "+tt.order[:min(len(tt.order), 60)], func(t *testing.T) {
