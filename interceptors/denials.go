@@ -11,10 +11,10 @@ import (
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 )
 
-// denials keeps a flood of refused calls from becoming a flood of records. Of the calls of one caller, or to one callee, that are refused alike, the first
-// of each second have records of their own; the others are counted, and the count is a record. A call that was refused when its handler had
-// seen a message is none of them: much may have happened until then. Nothing that a caller can choose
-// freely, such as the name of a method that does not exist, tells two of them apart.
+// denials keeps a flood of refused calls from becoming a flood of records. Of the calls of one caller, or to one callee, that are refused
+// alike, the first of each second have records of their own; the others are counted, and the count is a record. A call that was refused
+// when its handler had seen a message is none of them: much may have happened until then. Nothing that a caller can choose freely, such
+// as the name of a method that does not exist, tells two of them apart.
 type denials struct {
 	*recorder
 
@@ -24,7 +24,7 @@ type denials struct {
 
 	mu     sync.Mutex
 	groups map[denied]*group
-	// strangers counts the groups of addresses. Who has many addresses must not have those told apart no more who have proved who they are.
+	// strangers counts the groups of addresses: whoever has many of them must not use up the room for callers who have proved who they are.
 	strangers int
 	timer     *time.Timer // nil while there are no groups
 }

@@ -15,7 +15,10 @@ import (
 
 // startsFile says, for each guard that writes to the journal, which record is of its last start. It lies beside the journal's own files, and
 // is a hint that is trusted by nobody: what the record says counts.
-const startsFile = "starts"
+const (
+	startsFile = "starts"
+	maxStarts  = 1 << 20
+)
 
 // start is a guard's last start, and the policy that it had.
 type start struct {
@@ -28,7 +31,16 @@ func guardOf(r *audit.Record) string { return string(r.Side) + " " + r.Service }
 
 // readPolicies returns the policies that guards started with last. They are lost where there are records and the hint is of no use.
 func readPolicies(j *journal.Journal) (last map[string]start, lost bool) {
-	data, err := os.ReadFile(filepath.Join(j.Dir(), startsFile))
+	path := filepath.Join(j.Dir(), startsFile)
+	// Nothing that somebody put in its place is waited for, or read to its end.
+	info, err := os.Lstat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxStarts) {
+		err = fs.ErrInvalid
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
 	if err != nil || json.Unmarshal(data, &last) != nil || last == nil {
 		return make(map[string]start), j.Size() > 0
 	}
@@ -86,7 +98,8 @@ func (s *Sink) started(ctx context.Context, r *audit.Record) error {
 	return s.remember(data)
 }
 
-// remember writes the hint, and not through what lies in its place. A crash in between leaves the one before, which is as good: the policy was the same, or the change is told again.
+// remember writes the hint, and not through what lies in its place. A crash in between leaves the one before, which is as good: the policy
+// was the same, or the change is told again.
 func (s *Sink) remember(data []byte) error {
 	path := filepath.Join(s.journal.Dir(), startsFile)
 	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {

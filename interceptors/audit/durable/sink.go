@@ -47,9 +47,13 @@ type Sink struct {
 
 	trouble trouble
 
-	mu        sync.Mutex   // is not held while anything waits for the disk
-	reporting *time.Timer  // nil while nothing was dropped
-	from      audit.Record // the first that was dropped
+	mu        sync.Mutex  // is not held while anything waits for the disk
+	reporting *time.Timer // nil while nothing was dropped
+	since     time.Time   // when the first was
+	closing   bool
+	writing   sync.Mutex // is held while a count of drops waits for the disk
+
+	from atomic.Pointer[audit.Record] // who wrote first, in whose name drops are counted
 
 	starting sync.Mutex       // is held while a start waits for the disk
 	policies map[string]start // by guard
@@ -77,6 +81,13 @@ func Open(dir string, journalOptions journal.Options, opts Options) (*Sink, erro
 		return nil, fmt.Errorf("durable: %w", err)
 	}
 	troubles := s.troubles(&journalOptions)
+	lost := journalOptions.Lost
+	journalOptions.Lost = func(n int) {
+		s.drop(uint64(n))
+		if lost != nil {
+			lost(n)
+		}
+	}
 	j, err := journal.Open(dir, journalOptions)
 	if err != nil {
 		return nil, errors.Join(err, s.observed.Unregister())
@@ -113,6 +124,9 @@ var encoded = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b
 
 // Write implements [audit.Sink].
 func (s *Sink) Write(ctx context.Context, r *audit.Record) error {
+	if s.from.Load() == nil {
+		s.from.Store(&audit.Record{Side: r.Side, Service: r.Service, PolicyRevision: r.PolicyRevision, PolicyHash: r.PolicyHash})
+	}
 	if r.Event == audit.EventStarted {
 		return s.started(ctx, r)
 	}
@@ -151,41 +165,7 @@ func (s *Sink) offer(r *audit.Record) {
 	_, err := s.journal.Offer(*buf)
 	encoded.Put(buf)
 	if err != nil {
-		s.drop(r)
-	}
-}
-
-const reportEvery = time.Second
-
-// drop counts what was dropped, and has the count reported.
-func (s *Sink) drop(r *audit.Record) {
-	s.dropped.Add(1)
-	s.drops.Add(context.Background(), 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.reporting == nil {
-		s.from = audit.Record{Side: r.Side, Service: r.Service, PolicyRevision: r.PolicyRevision, PolicyHash: r.PolicyHash, Time: r.Time}
-		s.reporting = time.AfterFunc(reportEvery, s.report)
-	}
-}
-
-// report writes how many records were dropped, or tries again later.
-func (s *Sink) report() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reporting = nil
-	n := s.dropped.Swap(0)
-	if n == 0 {
-		return
-	}
-	event := s.from
-	event.ID, event.Type, event.Event, event.Count = s.id(), audit.TypeEvent, audit.EventDropped, n
-	event.Duration = time.Since(event.Time)
-	if _, err := s.journal.Offer(audit.AppendRecord(nil, &event)); err != nil {
-		s.dropped.Add(n)
-		if s.journal.Err() == nil && !errors.Is(err, journal.ErrClosed) {
-			s.reporting = time.AfterFunc(reportEvery, s.report)
-		}
+		s.drop(max(r.Count, 1)) // what it counted is lost with it
 	}
 }
 
@@ -205,6 +185,7 @@ func (s *Sink) Dropped() uint64 { return s.dropped.Load() }
 // Close reports what was dropped last, and closes the journal. It is for after the guards are closed.
 func (s *Sink) Close() error {
 	s.mu.Lock()
+	s.closing = true
 	if s.reporting != nil {
 		s.reporting.Stop()
 	}

@@ -105,6 +105,9 @@ func (j *Journal) settle(b *batch) (expect int) {
 		err = fmt.Errorf("%w: %w: %w", ErrFailed, ErrUndecided, err)
 	}
 	if err != nil {
+		if b.offered > 0 {
+			j.opts.Lost(b.offered) // before whoever waits for a later record of the batch is told
+		}
 		b.end(err)
 		if errors.Is(err, ErrFull) {
 			j.opts.Trouble(err)

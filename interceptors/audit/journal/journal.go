@@ -46,6 +46,8 @@ type Options struct {
 	// Trouble, if not nil, is told what went wrong without closing the journal: a full disk, a witness that cannot be reached. It
 	// must be safe for concurrent use, and quick.
 	Trouble func(err error)
+	// Lost, if not nil, is told how many records of Offer were in a commit that failed: nobody may be waiting for them. It must be quick.
+	Lost func(records int)
 	// Now is the clock of retention; the default is time.Now.
 	Now func() time.Time
 
@@ -79,6 +81,9 @@ func (o *Options) complete() error {
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
+	}
+	if o.Lost == nil {
+		o.Lost = func(int) {}
 	}
 	if o.Trouble == nil {
 		o.Trouble = func(error) {}
@@ -151,10 +156,11 @@ const (
 
 // batch is what one commit writes: room for a block's header, then frames.
 type batch struct {
-	buf   []byte
-	count int
-	first uint64
-	out   *outcome
+	buf     []byte
+	count   int
+	offered int // of them, those that came by Offer
+	first   uint64
+	out     *outcome
 }
 
 // outcome is how a commit ended. It outlives its batch, whose memory is used again.
@@ -165,7 +171,7 @@ type outcome struct {
 }
 
 func (b *batch) reset() *batch {
-	b.buf, b.count, b.first = b.buf[:blockSize], 0, 0
+	b.buf, b.count, b.offered, b.first = b.buf[:blockSize], 0, 0, 0
 	b.out = &outcome{done: make(chan struct{})}
 	return b
 }

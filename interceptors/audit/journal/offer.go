@@ -3,7 +3,7 @@ package journal
 import "fmt"
 
 // Offer is like Begin, and never waits: when as much waits for the disk as the journal holds in memory, the error is ErrBehind, and the
-// record was not taken.
+// record was not taken. Who does not wait for the Pending learns from Options.Lost how many records a failed commit had.
 func (j *Journal) Offer(record []byte) (Pending, error) {
 	if isOwn(record) {
 		return Pending{}, ErrReserved
@@ -19,6 +19,7 @@ func (j *Journal) Offer(record []byte) (Pending, error) {
 	if !j.fits(record) {
 		return Pending{}, ErrBehind
 	}
+	j.fill.offered++
 	return j.add(record), nil
 }
 
