@@ -27,9 +27,12 @@ func TestAFullDiskDropsNothingInSilence(t *testing.T) {
 	for n := range written {
 		must(t, s.Write(t.Context(), &audit.Record{ID: audit.ID{Guard: 1, Call: uint64(n)}, Type: audit.TypeCall, Class: audit.BestEffort, Detail: strings.Repeat("x", 500)}))
 	}
-	// What is behind them in the journal is told when they are decided.
-	if err := s.Write(t.Context(), &audit.Record{Type: audit.TypeCall}); !errors.Is(err, journal.ErrFull) {
-		t.Fatalf("a full disk says %v", err)
+	// What comes behind them is told of when they are decided. There may be room for it where there was none for many.
+	if err := s.Write(t.Context(), &audit.Record{Type: audit.TypeCall}); err != nil && !errors.Is(err, journal.ErrFull) {
+		t.Fatal(err)
+	}
+	if s.Dropped() == 0 {
+		t.Error("nobody counted what was lost")
 	}
 	must(t, unix.Mount("none", mount, "tmpfs", unix.MS_REMOUNT, "size=8m"))
 	must(t, s.Close())
