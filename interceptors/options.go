@@ -92,7 +92,7 @@ func newClientConfig(opts []ClientOption) (clientConfig, error) {
 	return c, nil
 }
 
-// WithSinkErrorHandler has f called with every error of the sink. A call that was to end well is ended with Unavailable besides.
+// WithSinkErrorHandler has f called with every error of the sink. What a handler answers is replaced by Unavailable besides.
 // It is called from several goroutines. Default: otel.Handle.
 func WithSinkErrorHandler(f func(error)) Option {
 	return bothOption(func(c *config) error {

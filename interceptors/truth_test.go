@@ -127,9 +127,10 @@ func TestEveryErrorOfTheSinkIsReported(t *testing.T) {
 		{"a call that went well", nil, friendID, &pb.UnaryRequest{}, codes.Unavailable, "the outcome could not be recorded"},
 		{"an error of the handler's", func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) {
 			return nil, status.Error(codes.NotFound, "no such account")
-		}, friendID, &pb.UnaryRequest{}, codes.NotFound, "no such account"},
+		}, friendID, &pb.UnaryRequest{}, codes.Unavailable, "the outcome could not be recorded"},
 		{"an invalid message", nil, friendID, &pb.UnaryRequest{Number: -1}, codes.InvalidArgument, "the message is invalid"},
-		{"a panic", func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) { panic("x") }, friendID, &pb.UnaryRequest{}, codes.Internal, "internal error"},
+		{"a panic", func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) { panic("x") }, friendID, &pb.UnaryRequest{}, codes.Unavailable,
+			"the outcome could not be recorded"},
 		{"a stranger", nil, strangerID, &pb.UnaryRequest{}, codes.PermissionDenied, "permission denied"},
 		{"a message too large to read", nil, friendID, &pb.UnaryRequest{Text: strings.Repeat("x", 11<<20)}, codes.ResourceExhausted, ""},
 	}

@@ -10,8 +10,9 @@ import (
 // more before its handler starts; of what happens beside calls one each. What a sink does not do quickly, callers wait for. Some
 // records of refused calls come from a goroutine of the guard instead. It must be safe for concurrent use.
 //
-// An error means that the record is not kept. The handler of an intent then does not run, and a call that was to be answered with OK
-// is answered with Unavailable: nobody is told of what has no record. A record whose Class is BestEffort is not to be waited for: a
+// An error means that the record is not kept. The handler of an intent then does not run, and what a server's
+// handler answers, be it an error, is replaced by Unavailable: nobody is told of what has no record. A refusal stays what it is, and so
+// does an error that a client's callee answered with. A record whose Class is BestEffort is not to be waited for: a
 // sink that cannot take it at once drops it, counts it, and returns nil.
 //
 // ctx carries the values of the call. Of an intent and an answered it also bounds how long Write may take. Of other records it may already be

@@ -226,7 +226,7 @@ func (s *Server) run(ctx context.Context, c *Call, body func() error) (err error
 		if unkept := s.stages.runEnd(ctx, c); unkept != nil {
 			s.onError(unkept)
 			// A stage's refusal tells nothing of what was done. What the handler says does, errors included.
-			if err == nil || c.withhold && c.refusal.Load() == nil {
+			if c.refusal.Load() == nil {
 				err = errUnkept
 			}
 		} else if c.withheld != nil {

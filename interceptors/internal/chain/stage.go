@@ -46,7 +46,7 @@ type HeaderSender interface {
 // Ender runs once for every call, however it ended, refused ones included, when its Result is known and before the other
 // side learns it. The ctx is the call's, and may be cancelled.
 //
-// An error withholds the answer of a call that was to end well.
+// An error withholds what a server's handler answers, and on a client an answer that is no error.
 type Ender interface {
 	End(ctx context.Context, c *Call) error
 }
