@@ -122,12 +122,15 @@ func (b bench) appends(d *disk, callers int, makers ...func(*disk) (*appender, e
 	return speeds, nil
 }
 
-// turn returns how many records a second became durable within a time. Those under way when it is over do not count.
+// turn returns how many records a second became durable within a time, or within the longer one that the first of them takes. Those under
+// way when it is over do not count.
 func turn(a *appender, callers int, long time.Duration) (float64, error) {
 	var done, failed atomic.Int64
 	var over atomic.Bool
 	var group sync.WaitGroup
 	errs := make(chan error, callers)
+	some := make(chan struct{})
+	first := sync.OnceFunc(func() { close(some) })
 	began := time.Now()
 	for range callers {
 		group.Go(func() {
@@ -135,13 +138,16 @@ func turn(a *appender, callers int, long time.Duration) (float64, error) {
 				if err := a.add(); err != nil {
 					failed.Add(1)
 					errs <- err
+					first()
 					return
 				}
 				done.Add(1)
+				first()
 			}
 		})
 	}
 	time.Sleep(long)
+	<-some
 	speed := float64(done.Load()) / time.Since(began).Seconds()
 	over.Store(true)
 	group.Wait()
