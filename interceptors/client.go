@@ -2,9 +2,9 @@ package interceptors
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
 
 	"github.com/grpcguard/grpcguard/identity"
@@ -22,6 +22,8 @@ type Client struct {
 	rules   *validate.Validator
 	cfg     clientConfig
 	metrics breakerMetrics
+	// outermost are the stages that come first on every connection.
+	outermost []chain.Stage
 
 	mu       sync.Mutex
 	breakers map[string]*breakerStage // by callee
@@ -59,9 +61,17 @@ func NewClient(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	if err := record.start(); err != nil {
 		return nil, fmt.Errorf("interceptors: recording the start: %w", err)
 	}
+	outermost := []chain.Stage{record}
+	if !cfg.telemetry.Off {
+		traces, err := newTraceStage(cfg.telemetry, audit.SideClient, p)
+		if err != nil {
+			return nil, fmt.Errorf("interceptors: %w", err)
+		}
+		outermost = []chain.Stage{traces, record, lateTraceStage{traces}}
+	}
 	return &Client{
 		policy: p, source: source, rules: rules, cfg: cfg, metrics: metrics, breakers: make(map[string]*breakerStage),
-		record: record,
+		record: record, outermost: outermost,
 	}, nil
 }
 
@@ -120,24 +130,21 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
 	request, response := wireLimits(c.policy)
-	stages := []chain.Stage{
-		c.record, ruleStage{policy: c.policy}, deadlineStage{}, newClientSize(c.policy),
+	stages := slices.Clone(c.outermost)
+	stages = append(stages,
+		ruleStage{policy: c.policy}, deadlineStage{}, newClientSize(c.policy),
 		validateStage{rules: c.rules, checkReceived: true, received: calleesFault, checkSent: c.cfg.validateRequests, sent: theirFault},
 		c.record.intents,
 		c.breakersOf(callee), // after validation: a message that is refused does not show that the callee is well
-	}
+	)
 	if c.cfg.faults != nil {
 		stages = append(stages, &faultStage{c.cfg.faults})
 	}
 	ch := chain.NewClient(callee, c.cfg.onSinkError, stages...)
-	opts := []grpc.DialOption{
+	return []grpc.DialOption{
 		grpc.WithTransportCredentials(identity.NewClientCredentials(c.source, accept.Match)),
 		grpc.WithChainUnaryInterceptor(ch.Unary),
 		grpc.WithChainStreamInterceptor(ch.Stream),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(response), grpc.MaxCallSendMsgSize(request)),
-	}
-	if !c.cfg.telemetry.Off {
-		opts = append(opts, grpc.WithStatsHandler(clientStats{otelgrpc.NewClientHandler(c.cfg.telemetry.options()...)}))
-	}
-	return opts, nil
+	}, nil
 }

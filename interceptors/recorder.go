@@ -22,6 +22,8 @@ type recorder struct {
 	service string
 	policy  *policy.Policy
 	onError func(error)
+	// discards says that the sink keeps nothing, so that a call need not be described to it.
+	discards bool
 	// class is that of calls whose rule does not say.
 	class audit.Class
 
@@ -34,7 +36,7 @@ func newRecorder(sink audit.Sink, side audit.Side, service string, p *policy.Pol
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // It never fails.
 	return &recorder{
-		sink: sink, side: side, service: service, policy: p, onError: cfg.onSinkError, class: cfg.recordClass,
+		sink: sink, discards: sink == audit.Discard, side: side, service: service, policy: p, onError: cfg.onSinkError, class: cfg.recordClass,
 		guard: binary.BigEndian.Uint64(random[:]),
 	}
 }
@@ -94,13 +96,9 @@ func (r *recorder) try(ctx context.Context, record *audit.Record) {
 	}
 }
 
-// write gives a record to the sink, which may take as long as the call lasts where the call waits for it, and else as long as it likes.
+// write gives a record to the sink, which may take as long as it likes: what the record tells of may be over, which is often why.
 func (r *recorder) write(ctx context.Context, record *audit.Record) error {
-	if record.Type != audit.TypeIntent && record.Type != audit.TypeAnswered {
-		// What it tells of may be over, which is often why.
-		ctx = context.WithoutCancel(ctx)
-	}
-	return r.give(ctx, record)
+	return r.give(context.WithoutCancel(ctx), record)
 }
 
 // give gives a record to the sink. A panic of the sink is an error: not all records are written where a call's own recovery is. Whether the

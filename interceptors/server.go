@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -28,7 +27,6 @@ type Server struct {
 	policy      *policy.Policy
 	chain       *chain.Server
 	credentials credentials.TransportCredentials
-	telemetry   Telemetry
 	limits      *limits
 	record      *recordStage
 	age         time.Duration
@@ -60,10 +58,14 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 	if err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
-	s := &Server{record: record, policy: p, telemetry: cfg.telemetry, age: connectionAge(lifetime), limits: limits}
+	s := &Server{record: record, policy: p, age: connectionAge(lifetime), limits: limits}
 	stages := []chain.Stage{record}
 	if !cfg.telemetry.Off {
-		stages = append(stages, traceStage{tracer: cfg.telemetry.TracerProvider.Tracer(scope), propagator: cfg.telemetry.Propagator})
+		traces, err := newTraceStage(cfg.telemetry, audit.SideServer, p)
+		if err != nil {
+			return nil, fmt.Errorf("interceptors: %w", err)
+		}
+		stages = []chain.Stage{traces, record, lateTraceStage{traces}}
 	}
 	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, limitStage{limits},
 		newConcurrencyStage(p), deadlineStage{}, newServerSize(p), newBudgetStage(p),
@@ -94,14 +96,14 @@ const (
 	minPingInterval = time.Minute
 )
 
-// ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the stats handler, the
+// ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the
 // limits on the size of messages, limits of 1,000 calls in flight a connection, 64 KiB of headers a call, 20 seconds a
 // handshake and a ping a minute, a ping of our own where nothing was heard for 2 minutes, and an age after which connections are
 // renewed. The age, with jitter, is a quarter of the lifetime of this server's own X509-SVID, 15 minutes at most, so that callers
 // connect again with a new SVID well before the one that opened the connection expires; calls in flight are finished first.
 func (s *Server) ServerOptions() []grpc.ServerOption {
 	request, response := wireLimits(s.policy)
-	opts := []grpc.ServerOption{
+	return []grpc.ServerOption{
 		grpc.Creds(s.credentials),
 		grpc.InTapHandle(s.chain.Tap),
 		grpc.ChainUnaryInterceptor(s.chain.Unary),
@@ -120,10 +122,6 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval}),
 	}
-	if !s.telemetry.Off {
-		opts = append(opts, grpc.StatsHandler(serverStats{otelgrpc.NewServerHandler(s.telemetry.options()...), s.chain}))
-	}
-	return opts
 }
 
 // Close waits until all calls have ended and their records are with the sink, or until ctx is done, which is an error: a handler

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
@@ -70,17 +69,17 @@ func (s *auditStage) Begin(_ context.Context, c *chain.Call) *chain.Refusal {
 }
 
 // Receive makes the intent durable before the handler sees the message: of the first message, or, where each is a transaction, of each.
-func (s *auditStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain.Refusal {
+func (s *auditStage) Receive(ctx context.Context, c *chain.Call, m chain.Message) *chain.Refusal {
 	known, ok := c.Kept(s).(*intents)
 	if !ok {
 		return nil
 	}
 	if c.Rule.Transaction().PerMessage {
-		return s.intend(ctx, c, known, msg)
+		return s.intend(ctx, c, known, m)
 	}
 	known.first.Do(func() {
 		known.whole = errOver // where a panic leaves it
-		known.whole = s.intend(ctx, c, known, msg)
+		known.whole = s.intend(ctx, c, known, m)
 	})
 	if known.whole == nil && known.ended() {
 		return errOver
@@ -89,13 +88,12 @@ func (s *auditStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain
 }
 
 // intend writes the intent of a message, and waits until it is durable.
-func (s *auditStage) intend(ctx context.Context, c *chain.Call, known *intents, msg any) *chain.Refusal {
+func (s *auditStage) intend(ctx context.Context, c *chain.Call, known *intents, m chain.Message) *chain.Refusal {
 	t := c.Rule.Transaction()
-	m, ok := msg.(proto.Message)
-	if !ok {
+	if m.Proto == nil {
 		return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", t.At+": the message is no protobuf message")
 	}
-	transaction, refusal := readTransaction(t, m, s.redact)
+	transaction, refusal := readTransaction(t, m.Proto, s.redact)
 	if refusal != nil {
 		return refusal
 	}
@@ -150,7 +148,7 @@ func (i *intents) ended() bool {
 }
 
 // Send makes durable, before a message of a stream leaves that may tell of a transaction, that it is told of.
-func (s *auditStage) Send(ctx context.Context, c *chain.Call, _ any) *chain.Refusal {
+func (s *auditStage) Send(ctx context.Context, c *chain.Call, _ chain.Message) *chain.Refusal {
 	known, ok := c.Kept(s).(*intents)
 	if !ok || c.Kind == chain.KindUnary { // The outcome of a unary call is written before its one message leaves.
 		return nil
@@ -181,7 +179,7 @@ func (s *auditStage) Send(ctx context.Context, c *chain.Call, _ any) *chain.Refu
 
 // SendHeader does as Send: a header can tell as much as a message.
 func (s *auditStage) SendHeader(ctx context.Context, c *chain.Call) *chain.Refusal {
-	return s.Send(ctx, c, nil)
+	return s.Send(ctx, c, chain.Message{})
 }
 
 // write writes a record that the call waits for.
@@ -193,7 +191,7 @@ func (s *auditStage) write(ctx context.Context, c *chain.Call, kind audit.Type, 
 	if t != nil {
 		r.Transaction = *t
 	}
-	return s.record.write(ctx, r)
+	return s.record.give(ctx, r)
 }
 
 // conclude says in the last record of a call what became of its transactions, and reports whether there were any.

@@ -122,7 +122,7 @@ func open(err error) *chain.Refusal {
 
 // Receive has a stream that is a probe count when its first message comes: it may go on for hours, and others wait to hear that the
 // callee is well. Any other stream counts when it ends.
-func (s *breakerStage) Receive(ctx context.Context, c *chain.Call, _ any) *chain.Refusal {
+func (s *breakerStage) Receive(ctx context.Context, c *chain.Call, _ chain.Message) *chain.Refusal {
 	if t, ok := c.Kept(s).(*breaker.Ticket); ok && c.Kind != chain.KindUnary && t.Probe() {
 		s.done(ctx, c, t, breaker.Success)
 	}

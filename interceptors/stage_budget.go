@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
 	"github.com/grpcguard/grpcguard/interceptors/shape"
 	"github.com/grpcguard/grpcguard/policy"
@@ -58,8 +56,8 @@ func (s *budgetStage) Admit(c *chain.Call) *chain.Refusal {
 	return nil
 }
 
-func (s *budgetStage) Receive(_ context.Context, c *chain.Call, msg any) *chain.Refusal {
-	if r := s.checkShape(c, msg); r != nil {
+func (s *budgetStage) Receive(_ context.Context, c *chain.Call, m chain.Message) *chain.Refusal {
+	if r := s.checkShape(c, m); r != nil {
 		return r
 	}
 	u, limited := c.Kept(s).(*usage)
@@ -70,26 +68,22 @@ func (s *budgetStage) Receive(_ context.Context, c *chain.Call, msg any) *chain.
 	if b.MaxStreamMessages > 0 && c.Received() > b.MaxStreamMessages {
 		return errStreamMessages
 	}
-	if b.MaxStreamBytes > 0 {
-		m, ok := msg.(proto.Message)
-		if !ok || u.bytes.Add(uint64(proto.Size(m))) > b.MaxStreamBytes {
-			return errStreamBytes
-		}
+	if b.MaxStreamBytes > 0 && (m.Proto == nil || u.bytes.Add(uint64(m.Size)) > b.MaxStreamBytes) {
+		return errStreamBytes
 	}
 	u.active(b)
 	return nil
 }
 
-func (s *budgetStage) checkShape(c *chain.Call, msg any) *chain.Refusal {
+func (s *budgetStage) checkShape(c *chain.Call, m chain.Message) *chain.Refusal {
 	checker := s.shapes[c.Rule]
 	if checker == nil {
 		return nil
 	}
-	m, ok := msg.(proto.Message)
-	if !ok {
+	if m.Proto == nil {
 		return errTooDeep
 	}
-	switch checker.Check(m.ProtoReflect()) {
+	switch checker.Check(m.Proto.ProtoReflect()) {
 	case shape.TooDeep:
 		return errTooDeep
 	case shape.TooMany:
@@ -99,7 +93,7 @@ func (s *budgetStage) checkShape(c *chain.Call, msg any) *chain.Refusal {
 	return nil
 }
 
-func (s *budgetStage) Send(_ context.Context, c *chain.Call, _ any) *chain.Refusal {
+func (s *budgetStage) Send(_ context.Context, c *chain.Call, _ chain.Message) *chain.Refusal {
 	if u, limited := c.Kept(s).(*usage); limited {
 		u.active(c.Rule.Budget())
 	}

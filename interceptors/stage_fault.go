@@ -49,7 +49,7 @@ func (s *faultStage) happen(ctx context.Context, c *chain.Call, f fault.Fault) *
 	return nil
 }
 
-func (s *faultStage) Receive(ctx context.Context, c *chain.Call, _ any) *chain.Refusal {
+func (s *faultStage) Receive(ctx context.Context, c *chain.Call, _ chain.Message) *chain.Refusal {
 	if f, atRequest := c.Kept(s).(*fault.Fault); atRequest && c.Received() == 1 {
 		return s.happen(ctx, c, *f)
 	}
@@ -57,7 +57,7 @@ func (s *faultStage) Receive(ctx context.Context, c *chain.Call, _ any) *chain.R
 	return s.drop(c, c.Received()+c.Sent()-1)
 }
 
-func (s *faultStage) Send(_ context.Context, c *chain.Call, _ any) *chain.Refusal {
+func (s *faultStage) Send(_ context.Context, c *chain.Call, _ chain.Message) *chain.Refusal {
 	return s.drop(c, c.Received()+c.Sent())
 }
 

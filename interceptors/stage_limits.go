@@ -50,14 +50,14 @@ type messageLimitStage struct{ limits *limits }
 
 func (messageLimitStage) Name() string { return limitStage{}.Name() }
 
-func (s messageLimitStage) Receive(ctx context.Context, c *chain.Call, msg any) *chain.Refusal {
+func (s messageLimitStage) Receive(ctx context.Context, c *chain.Call, msg chain.Message) *chain.Refusal {
 	plan := s.limits.rules[c.Rule]
 	if plan == nil || len(plan.messages) == 0 {
 		return nil
 	}
-	m, ok := msg.(proto.Message)
-	if !ok {
-		return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", fmt.Sprintf("a %T is not a protobuf message and cannot be limited", msg))
+	m := msg.Proto
+	if m == nil {
+		return chain.RefuseWith(codes.Internal, "internal error", "unreadable-message", fmt.Sprintf("a %T is not a protobuf message and cannot be limited", msg.Value))
 	}
 	for i := range plan.currencies {
 		if r := plan.currencies[i].check(m); r != nil {

@@ -204,10 +204,10 @@ func TestMessagesEitherWayKeepAStreamAlive(t *testing.T) {
 		use  func(*budgetStage, context.Context, *chain.Call) *chain.Refusal
 	}{
 		{"received", func(s *budgetStage, ctx context.Context, c *chain.Call) *chain.Refusal {
-			return s.Receive(ctx, c, &pb.TradeRequest{})
+			return s.Receive(ctx, c, chain.MessageOf(&pb.TradeRequest{}))
 		}},
 		{"sent", func(s *budgetStage, ctx context.Context, c *chain.Call) *chain.Refusal {
-			return s.Send(ctx, c, &pb.TradeResponse{})
+			return s.Send(ctx, c, chain.MessageOf(&pb.TradeResponse{}))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -395,7 +395,7 @@ func TestMessagesOfAnotherTypeAreNotCounted(t *testing.T) {
 		l, _ := limitsOf(t, p, nil)
 		c := &chain.Call{Context: t.Context(), Method: limitedMethod, Rule: p.Rule(limitedMethod), Start: time.Now()}
 		for _, m := range []any{&pb.ClosedRequest{}, &pb.TradeRequest{Order: &pb.Order{}}, "text", proto.Message(nil)} {
-			if r := (messageLimitStage{l}).Receive(t.Context(), c, m); r == nil {
+			if r := (messageLimitStage{l}).Receive(t.Context(), c, chain.MessageOf(m)); r == nil {
 				t.Errorf("%s: a %T is let in", limit, m)
 			}
 		}

@@ -30,6 +30,9 @@ func (s *recordStage) Admit(c *chain.Call) *chain.Refusal {
 var records = sync.Pool{New: func() any { return new(audit.Record) }}
 
 func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
+	if s.discards && c.Kept(s.intents) == nil {
+		return nil // Nobody reads it.
+	}
 	r := records.Get().(*audit.Record) //nolint:forcetypeassert // The pool holds nothing else.
 	defer records.Put(r)
 	s.fill(ctx, c, r)
@@ -46,7 +49,7 @@ func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
 	if !begun && r.Outcome == audit.OutcomeDenied && !c.Reached() && s.denials.counts(r, c.Rule != nil) {
 		return nil
 	}
-	return s.write(ctx, r)
+	return s.give(c.Lasting(ctx), r)
 }
 
 // fill says in r what is known of a call from its beginning on.
@@ -75,13 +78,13 @@ func (s *recordStage) fill(ctx context.Context, c *chain.Call, r *audit.Record) 
 	if sc := c.SpanContext(ctx); sc.IsValid() {
 		r.TraceID, r.SpanID = sc.TraceID().String(), sc.SpanID().String()
 	}
-	r.RequestID = s.requestID(ctx)
+	r.RequestID = s.requestID(ctx, c)
 }
 
 // requestIDKey is the metadata in which callers, and the proxies before them, name a request.
 const requestIDKey = "x-request-id"
 
-func (s *recordStage) requestID(ctx context.Context) string {
+func (s *recordStage) requestID(ctx context.Context, c *chain.Call) string {
 	if s.side == audit.SideClient {
 		// With the options of contexts that other interceptors made; the last one wins.
 		if md, ok := metadata.FromOutgoingContext(ctx); ok {
@@ -91,7 +94,7 @@ func (s *recordStage) requestID(ctx context.Context) string {
 		}
 		return ""
 	}
-	if v := metadata.ValueFromIncomingContext(ctx, requestIDKey); len(v) > 0 {
+	if v := c.Header[requestIDKey]; len(v) > 0 {
 		return v[0]
 	}
 	return ""

@@ -3,8 +3,6 @@ package interceptors
 import (
 	"context"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
 	"github.com/grpcguard/grpcguard/policy"
 )
@@ -33,23 +31,22 @@ func newClientSize(p *policy.Policy) sizeStage {
 
 func (sizeStage) Name() string { return "size" }
 
-func (s sizeStage) Receive(_ context.Context, c *chain.Call, msg any) *chain.Refusal {
-	if c.Rule != nil && s.received(c.Rule) < s.wire && larger(msg, s.received(c.Rule)) {
+func (s sizeStage) Receive(_ context.Context, c *chain.Call, m chain.Message) *chain.Refusal {
+	if c.Rule != nil && s.received(c.Rule) < s.wire && larger(m, s.received(c.Rule)) {
 		return s.errIn
 	}
 	return nil
 }
 
-func (s sizeStage) Send(_ context.Context, c *chain.Call, msg any) *chain.Refusal {
-	if c.Rule != nil && larger(msg, s.sent(c.Rule)) {
+func (s sizeStage) Send(_ context.Context, c *chain.Call, m chain.Message) *chain.Refusal {
+	if c.Rule != nil && larger(m, s.sent(c.Rule)) {
 		return s.errOut
 	}
 	return nil
 }
 
-func larger(msg any, limit int) bool {
-	m, ok := msg.(proto.Message)
-	return !ok || proto.Size(m) > limit
+func larger(m chain.Message, limit int) bool {
+	return m.Proto == nil || m.Size > limit
 }
 
 // wireLimits returns the largest limits of any rule, and the defaults if there is none.

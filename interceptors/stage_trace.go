@@ -2,85 +2,186 @@ package interceptors
 
 import (
 	"context"
+	"net"
 	"slices"
-	"strings"
+	"strconv"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
+	"github.com/grpcguard/grpcguard/policy"
 )
 
-// traceStage puts the decision on the span that otelgrpc made for the call. A call that the tap refused never reaches
-// otelgrpc; it gets a span from here, so that a trace ends where the call was refused and not in the dark.
+// traceStage makes a call's span and measures how long it took. It is the outermost, so that both cover all that the caller waits for, the
+// record included. It does without a stats handler: to have one costs a call more than the span does.
 type traceStage struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
+	side       audit.Side
+	durations  durations
+	methods    map[*policy.Rule]*traced
+	other      *traced // of all methods that have no rule
 }
 
-func (traceStage) Name() string { return "trace" }
+// traced is what is known of the spans of one method before any of its calls.
+type traced struct {
+	*measured
 
-func (s traceStage) End(ctx context.Context, c *chain.Call) error {
-	span := trace.SpanFromContext(ctx)
-	// A context that is still the bare call has not been with otelgrpc.
-	if bare := ctx == context.Context(c); bare && !span.SpanContext().IsValid() {
-		span = s.start(c)
-		defer span.End()
+	span    string // its name
+	options []trace.SpanStartOption
+}
+
+func newTraceStage(t Telemetry, side audit.Side, p *policy.Policy) (*traceStage, error) {
+	d, err := newDurations(t, side)
+	if err != nil {
+		return nil, err
 	}
-	if !span.IsRecording() {
-		return nil
+	s := &traceStage{
+		tracer:     t.TracerProvider.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
+		propagator: t.Propagator, side: side, durations: d, methods: make(map[*policy.Rule]*traced),
 	}
-	span.SetAttributes(
-		attribute.String("grpcguard.decision", decisionOf(c)),
+	kind := trace.SpanKindServer
+	if side == audit.SideClient {
+		kind = trace.SpanKindClient
+	}
+	of := func(method string) *traced {
+		m := newMeasured(method)
+		return &traced{m, m.name, []trace.SpanStartOption{
+			trace.WithSpanKind(kind), trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(m.name)),
+		}}
+	}
+	s.other = of(otherMethod)
+	s.other.span = "grpc"
+	for r := range p.Rules() {
+		s.methods[r] = of(r.Method())
+	}
+	return s, nil
+}
+
+func (*traceStage) Name() string { return "trace" }
+
+// of returns what is known of the method of a call. One that has no rule is whatever somebody sent, and no name for anything.
+func (s *traceStage) of(c *chain.Call) *traced {
+	if m := s.methods[c.Rule]; m != nil {
+		return m
+	}
+	return s.other
+}
+
+func (s *traceStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
+	if ctx = s.start(ctx, c); s.side == audit.SideClient {
+		ctx = s.inject(ctx)
+	}
+	c.SetContext(ctx)
+	return nil
+}
+
+// start begins the span of a call, below the one that its caller names.
+func (s *traceStage) start(ctx context.Context, c *chain.Call, more ...trace.SpanStartOption) context.Context {
+	if s.side == audit.SideServer {
+		ctx = s.propagator.Extract(ctx, carrier(c.Header))
+	}
+	m := s.of(c)
+	options := m.options
+	if len(more) > 0 {
+		options = slices.Concat(options, more)
+	}
+	ctx, c.Span = s.tracer.Start(ctx, m.span, options...)
+	return ctx
+}
+
+// inject writes the trace into the call's metadata, in place of what the program wrote there.
+func (s *traceStage) inject(ctx context.Context) context.Context {
+	out := outgoing{ctx: ctx}
+	s.propagator.Inject(ctx, &out)
+	if out.carrier == nil {
+		return ctx
+	}
+	return metadata.NewOutgoingContext(ctx, metadata.MD(out.carrier))
+}
+
+// End ends the span. A call that was refused before it began has none yet, and a trace should end where the call was refused and not in the
+// dark.
+func (s *traceStage) End(ctx context.Context, c *chain.Call) error {
+	took := c.Result.Duration
+	if c.Span != nil {
+		// The record of the call was part of it.
+		took = time.Since(c.Start)
+		s.describe(c)
+		c.Span.End()
+	}
+	s.durations.record(ctx, s.of(c).measured, c.Result.Code, took.Seconds())
+	return nil
+}
+
+func (s *traceStage) describe(c *chain.Call) {
+	if !c.Span.IsRecording() {
+		return
+	}
+	var room [12]attribute.KeyValue
+	attributes := append(room[:0],
+		semconv.RPCResponseStatusCode(statusName(c.Result.Code)),
 		attribute.String("grpcguard.outcome", string(c.Result.Outcome)),
 	)
-	if c.Caller != nil {
-		span.SetAttributes(attribute.String("grpcguard.caller", c.Caller.ID().String()))
+	add := func(key, value string) {
+		if value != "" {
+			attributes = append(attributes, attribute.String(key, value))
+		}
 	}
 	reason := c.Result.Reason
 	if d := c.Decision; d != nil {
-		span.SetAttributes(attribute.String("grpcguard.rule", d.Rule))
+		add("grpcguard.rule", d.Rule)
 		if reason == "" {
 			reason = d.Reason.String()
 		}
 	}
-	if reason != "" {
-		span.SetAttributes(attribute.String("grpcguard.reason", reason))
+	add("grpcguard.decision", decisionOf(c))
+	add("grpcguard.reason", reason)
+	add("grpcguard.stage", c.Result.Stage)
+	add("grpcguard.callee", c.Callee)
+	if c.Caller != nil {
+		add("grpcguard.caller", c.Caller.ID().String())
+		attributes = appendAddress(attributes, c.Caller.Address())
 	}
-	if c.Result.Stage != "" {
-		span.SetAttributes(attribute.String("grpcguard.stage", c.Result.Stage))
+	if s.durations.failed(c.Result.Code) {
+		name := statusName(c.Result.Code)
+		add(string(semconv.ErrorTypeKey), name)
+		c.Span.SetStatus(codes.Error, name)
+	}
+	c.Span.SetAttributes(attributes...)
+}
+
+func appendAddress(attributes []attribute.KeyValue, address string) []attribute.KeyValue {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return append(attributes, semconv.NetworkPeerAddress(address))
+	}
+	attributes = append(attributes, semconv.NetworkPeerAddress(host))
+	if n, err := strconv.Atoi(port); err == nil {
+		attributes = append(attributes, semconv.NetworkPeerPort(n))
+	}
+	return attributes
+}
+
+// lateTraceStage gives a span to a call that has none when it ends: it was refused, or ended, before it began. It is inside of whatever
+// writes the call's record, which names the span.
+type lateTraceStage struct{ *traceStage }
+
+func (s lateTraceStage) End(_ context.Context, c *chain.Call) error {
+	if c.Span == nil {
+		s.start(c, c, trace.WithTimestamp(c.Start))
 	}
 	return nil
 }
 
-// start begins the span of a call that has none. A method that has no rule is whatever somebody sent, and no name for a span.
-func (s traceStage) start(c *chain.Call) trace.Span {
-	ctx := context.Context(c)
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		ctx = s.propagator.Extract(ctx, carrier(md))
-	}
-	name := "unknown method"
-	if c.Rule != nil {
-		name = strings.TrimPrefix(c.Method, "/")
-	}
-	_, span := s.tracer.Start(ctx, name, //nolint:spancheck // End ends it.
-		trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithTimestamp(c.Start),
-		trace.WithAttributes(
-			attribute.String("rpc.system.name", "grpc"),
-			attribute.String("rpc.method", name),
-			attribute.String("rpc.response.status_code", c.Result.Code.String()),
-		),
-	)
-	span.SetStatus(codes.Error, c.Result.Code.String())
-	c.SetSpanContext(span.SpanContext())
-	return span //nolint:spancheck // See above.
-}
-
-// carrier reads trace context out of incoming metadata.
+// carrier reads trace context out of metadata, and writes it there.
 type carrier metadata.MD
 
 func (m carrier) Get(key string) string {
@@ -99,4 +200,22 @@ func (m carrier) Keys() []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// outgoing is the metadata of a context, and what a propagator writes into it. It is made only if there is something to write.
+type outgoing struct {
+	carrier
+
+	ctx context.Context //nolint:containedctx // It does not outlive the call that it is made in.
+}
+
+func (i *outgoing) Set(key, value string) {
+	if i.carrier == nil {
+		md, _ := metadata.FromOutgoingContext(i.ctx)
+		if md == nil {
+			md = make(metadata.MD, 1)
+		}
+		i.carrier = carrier(md)
+	}
+	i.carrier.Set(key, value)
 }

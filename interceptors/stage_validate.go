@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
@@ -28,26 +27,25 @@ type refuser func(detail string, details ...protoadapt.MessageV1) *chain.Refusal
 
 func (validateStage) Name() string { return "validate" }
 
-func (s validateStage) Receive(_ context.Context, _ *chain.Call, msg any) *chain.Refusal {
+func (s validateStage) Receive(_ context.Context, _ *chain.Call, m chain.Message) *chain.Refusal {
 	if !s.checkReceived {
 		return nil
 	}
-	return s.check(msg, s.received)
+	return s.check(m, s.received)
 }
 
-func (s validateStage) Send(_ context.Context, _ *chain.Call, msg any) *chain.Refusal {
+func (s validateStage) Send(_ context.Context, _ *chain.Call, m chain.Message) *chain.Refusal {
 	if !s.checkSent {
 		return nil
 	}
-	return s.check(msg, s.sent)
+	return s.check(m, s.sent)
 }
 
-func (s validateStage) check(msg any, refuse refuser) *chain.Refusal {
-	m, ok := msg.(proto.Message)
-	if !ok {
-		return refuse(fmt.Sprintf("a %T is not a protobuf message and cannot be validated", msg))
+func (s validateStage) check(m chain.Message, refuse refuser) *chain.Refusal {
+	if m.Proto == nil {
+		return refuse(fmt.Sprintf("a %T is not a protobuf message and cannot be validated", m.Value))
 	}
-	err := s.rules.Check(m)
+	err := s.rules.Check(m.Proto)
 	if err == nil {
 		return nil
 	}

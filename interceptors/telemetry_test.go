@@ -35,13 +35,13 @@ func TestSpansCarryTheDecision(t *testing.T) {
 			"grpcguard.decision": "allowed", "grpcguard.outcome": "ok", "grpcguard.caller": friendID, "grpcguard.reason": "caller-allowed",
 			"grpcguard.rule": `guardtest/v1/guardtest.proto: service guardtest.v1.EchoService: (grpcguard.v1.service).callers[0] "friend" = spiffe://example.org/friend (policy.yaml:3)`,
 		}},
-		{"refused in the tap, where otelgrpc has not been", "spiffe://example.org/stranger", "/guardtest.v1.EchoService/Unary", map[string]string{
+		{"refused in the tap, before it begins", "spiffe://example.org/stranger", "/guardtest.v1.EchoService/Unary", map[string]string{
 			"grpcguard.decision": "denied", "grpcguard.outcome": "denied", "grpcguard.caller": "spiffe://example.org/stranger",
 			"grpcguard.reason": "caller-not-listed", "grpcguard.stage": "callers",
 			"grpcguard.rule": "guardtest/v1/guardtest.proto: service guardtest.v1.EchoService: (grpcguard.v1.service).callers",
 		}},
 		{"an unknown method, whose name is anybody's", friendID, "/x/Invented", map[string]string{
-			"grpcguard.decision": "denied", "grpcguard.outcome": "denied", "grpcguard.reason": "no-rule", "rpc.method": "unknown method",
+			"grpcguard.decision": "denied", "grpcguard.outcome": "denied", "grpcguard.reason": "no-rule", "rpc.method": "_OTHER",
 		}},
 	}
 	for _, tt := range tests {

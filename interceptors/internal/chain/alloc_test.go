@@ -19,9 +19,9 @@ var who = spiffeid.RequireFromString("spiffe://a.test/b")
 func TestRunningTheStagesAllocatesNothing(t *testing.T) {
 	s := newStages([]Stage{nothing{}, nothing{}, nothing{}})
 	c := &Call{Context: t.Context()}
-	msg := any(who)
+	msg := MessageOf(who)
 	if n := testing.AllocsPerRun(100, func() {
-		if s.runAdmit(c) != nil || s.runBegin(c, c) != nil || s.runReceive(c, c, msg) != nil || s.runSend(c, c, msg) != nil || c.conclude(nil, nil) != nil {
+		if _, r := s.runBegin(c, c); r != nil || s.runAdmit(c) != nil || s.runReceive(c, c, msg) != nil || s.runSend(c, c, msg) != nil || c.conclude(nil, nil) != nil {
 			t.Fatal("refused")
 		}
 	}); n > 0 {

@@ -14,9 +14,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 )
 
 // Kind is how many messages pass each way.
@@ -72,6 +72,10 @@ type Call struct {
 	Decision *policy.Decision
 	// Kind is how many messages pass each way.
 	Kind Kind
+	// Header is, on a server, the metadata that the caller sent. It is gRPC's own, and must not be changed.
+	Header metadata.MD
+	// Span is the call's own; nil where it has none. For Begin hooks, and for End hooks where it is nil.
+	Span trace.Span
 
 	// Instead, on a client, takes the place of the call itself; see [Instead]. For Begin hooks.
 	Instead *Instead
@@ -84,13 +88,13 @@ type Call struct {
 	received, sent passed
 	reached        atomic.Bool // a message that was received came through
 	state          atomic.Uint32
-	tagged         atomic.Bool
 	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
 	withhold       bool
-	withheld       *withheld   // nil where nothing is
-	final          atomic.Bool // it is decided how the call ends
-	span           atomic.Pointer[trace.SpanContext]
+	withheld       *withheld       // nil where nothing is
+	final          atomic.Bool     // it is decided how the call ends
+	given          context.Context // nil where it is the Call; see SetContext
 	unwatch        func() bool
+	before         *Call // another call that no interceptor has taken; see unread
 	cancel         context.CancelFunc
 	cut            context.CancelCauseFunc
 	cutAt          time.Time
@@ -165,11 +169,9 @@ type Result struct {
 // passed counts messages that passed one way.
 type passed struct{ messages, bytes atomic.Uint64 }
 
-func (p *passed) add(msg any) {
+func (p *passed) add(m Message) {
 	p.messages.Add(1)
-	if m, ok := msg.(proto.Message); ok {
-		p.bytes.Add(uint64(proto.Size(m)))
-	}
+	p.bytes.Add(uint64(m.Size))
 }
 
 // Received counts the messages that were received so far.
@@ -187,20 +189,24 @@ func (c *Call) SentBytes() uint64 { return c.sent.bytes.Load() }
 // Reached reports whether a message came through all stages, whichever way. Then more was done than to refuse the call, however it ended.
 func (c *Call) Reached() bool { return c.reached.Load() || c.Sent() > 0 }
 
-// SpanContext returns the span that belongs to the call: the one in ctx, the context of a hook, or the one that was set.
+// SpanContext returns the span that belongs to the call: its own, or the one in ctx, the context of a hook, that others made.
 func (c *Call) SpanContext(ctx context.Context) trace.SpanContext {
-	if sc := c.span.Load(); sc != nil {
-		return *sc
+	if c.Span != nil {
+		return c.Span.SpanContext()
 	}
 	return trace.SpanContextFromContext(ctx)
 }
 
-// SetSpanContext says which span belongs to the call where the contexts of its hooks do not know: on a client gRPC makes it
-// below the interceptors.
-func (c *Call) SetSpanContext(sc trace.SpanContext) { c.span.Store(&sc) }
+// SetContext gives what comes after a Begin hook another context, one below the hook's own. For Begin hooks.
+func (c *Call) SetContext(ctx context.Context) { c.given = ctx }
 
-// Tag marks a call that gRPC's stats handler has met, and which it will therefore tell the end of.
-func (c *Call) Tag() { c.tagged.Store(true) }
+// under returns the context that Begin hooks have made of ctx.
+func (c *Call) under(ctx context.Context) context.Context {
+	if c.given != nil {
+		return c.given
+	}
+	return ctx
+}
 
 type callKey struct{}
 

@@ -24,13 +24,14 @@ func NewClient(callee string, onError func(error), all ...Stage) *Client {
 }
 
 // start makes the Call and runs the hooks that come before the first message.
-func (cl *Client) start(ctx context.Context, method string, kind Kind) (*Call, *Refusal) {
+// The context that it returns is what the rest of the call has.
+func (cl *Client) start(ctx context.Context, method string, kind Kind) (*Call, context.Context, *Refusal) {
 	c := &Call{Context: ctx, Method: method, Start: time.Now(), Kind: kind, Callee: cl.callee}
-	r := cl.stages.runAdmit(c)
-	if r == nil {
-		r = cl.stages.runBegin(c, c)
+	if r := cl.stages.runAdmit(c); r != nil {
+		return c, c, r
 	}
-	return c, r
+	ctx, r := cl.stages.runBegin(c, c)
+	return c, ctx, r
 }
 
 // finish ends a call, and withholds a good answer that cannot be recorded.
@@ -40,7 +41,7 @@ func (cl *Client) finish(c *Call, err error, p *panicked) error {
 		// What the callee said is for the program to read as it is.
 		err = passed
 	}
-	unkept := cl.stages.runEnd(c, c)
+	unkept := cl.stages.runEnd(c.under(c), c)
 	c.release()
 	if unkept != nil {
 		cl.onError(unkept)
@@ -53,9 +54,10 @@ func (cl *Client) finish(c *Call, err error, p *panicked) error {
 
 // Unary is the client's unary interceptor.
 func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
-	c, r := cl.start(ctx, method, KindUnary)
+	c, ctx, r := cl.start(ctx, method, KindUnary)
+	sent := MessageOf(req)
 	if r == nil {
-		r = cl.stages.runSend(c, c, req)
+		r = cl.stages.runSend(ctx, c, sent)
 	}
 	returned := false
 	defer func() {
@@ -70,21 +72,21 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		}
 		if err != nil {
 			// A reply that was refused must not be used by a program that looks at it before the error.
-			clearMessage(reply)
+			MessageOf(reply).clear()
 		}
 	}()
 	if r != nil {
 		returned = true
 		return r.err
 	}
-	c.sent.add(req)
+	c.sent.add(sent)
 	if c.Instead != nil {
-		err = c.Instead.unary(c, req, reply)
+		err = c.Instead.unary(ctx, req, reply)
 	} else {
-		err = invoke(c, method, req, reply, cc, opts...)
+		err = invoke(ctx, method, req, reply, cc, opts...)
 	}
 	if err == nil {
-		if r := cl.stages.runReceive(c, c, reply); r != nil {
+		if r := cl.stages.runReceive(ctx, c, MessageOf(reply)); r != nil {
 			err = r.err
 		}
 	}
@@ -96,7 +98,7 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) { //nolint:ireturn // gRPC's interface.
 	// The stream is ours to cancel, so that a message that is refused ends it at the other side too.
 	ctx, cancel := context.WithCancel(ctx)
-	c, r := cl.start(ctx, method, kindOf(desc.ClientStreams, desc.ServerStreams))
+	c, ctx, r := cl.start(ctx, method, kindOf(desc.ClientStreams, desc.ServerStreams))
 	if inner := c.cancel; inner != nil {
 		c.cancel = func() { inner(); cancel() }
 	} else {
@@ -108,14 +110,14 @@ func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	var cs grpc.ClientStream
 	var err error
 	if c.Instead != nil {
-		cs, err = c.Instead.stream(c, desc)
+		cs, err = c.Instead.stream(ctx, desc)
 	} else {
-		cs, err = open(c, desc, cc, method, opts...)
+		cs, err = open(ctx, desc, cc, method, opts...)
 	}
 	if err != nil {
 		return nil, cl.finish(c, err, nil)
 	}
-	s := &clientStream{ClientStream: cs, chain: cl, call: c, answersOnce: !desc.ServerStreams}
+	s := &clientStream{ClientStream: cs, chain: cl, ctx: ctx, call: c, answersOnce: !desc.ServerStreams}
 	// A program may walk away from a stream by cancelling its context, and never look at it again.
 	// Its own context is watched, not the stream's, which gRPC cancels on a good end as well.
 	c.unwatch = context.AfterFunc(c.Context, func() { _ = s.finishOnce(c.Err()) })

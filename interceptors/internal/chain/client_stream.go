@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -14,6 +15,7 @@ type clientStream struct {
 	grpc.ClientStream
 
 	chain       *Client
+	ctx         context.Context //nolint:containedctx // A stream has one.
 	call        *Call
 	answersOnce bool // the server sends one message, so receiving it is the end
 
@@ -32,7 +34,8 @@ func (s *clientStream) finishOnce(err error) error {
 }
 
 func (s *clientStream) SendMsg(m any) error {
-	if r := s.chain.stages.runSend(s.call, s.call, m); r != nil {
+	sent := MessageOf(m)
+	if r := s.chain.stages.runSend(s.ctx, s.call, sent); r != nil {
 		return s.finish(r.err)
 	}
 	switch err := s.ClientStream.SendMsg(m); {
@@ -43,7 +46,7 @@ func (s *clientStream) SendMsg(m any) error {
 		// gRPC has ended it.
 		return s.finish(err)
 	}
-	s.call.sent.add(m)
+	s.call.sent.add(sent)
 	return nil
 }
 
@@ -61,8 +64,9 @@ func (s *clientStream) RecvMsg(m any) error {
 	case err != nil:
 		return s.finish(err)
 	}
-	if r := s.chain.stages.runReceive(s.call, s.call, m); r != nil {
-		clearMessage(m)
+	received := MessageOf(m)
+	if r := s.chain.stages.runReceive(s.ctx, s.call, received); r != nil {
+		received.clear()
 		return s.finish(r.err)
 	}
 	if s.answersOnce {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/grpcguard/grpcguard/identity"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
@@ -19,6 +20,7 @@ type Server struct {
 	stages    stages
 	early     early
 	lingering lingering
+	unread    *unread
 	onError   func(error)
 
 	open    atomic.Int64  // calls that were met and have not ended
@@ -30,6 +32,7 @@ type Server struct {
 // be withheld for them, go to onError.
 func NewServer(onError func(error), all ...Stage) *Server {
 	s := &Server{stages: newStages(all), onError: onError, allDone: make(chan struct{}, 1)}
+	s.unread = newUnread(func(c *Call) { s.watch(c) })
 	s.early.end = func(c *Call) {
 		if c.refusal.Load() != nil && c.state.CompareAndSwap(stateOpen, stateEnded) {
 			_ = c.conclude(nil, nil)
@@ -72,7 +75,7 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if s.behind.tooFar() {
 		return nil, s.behind.turnAway(ctx)
 	}
-	c := s.meet(ctx, info.FullMethodName)
+	c := s.meet(ctx, info.FullMethodName, info.Header)
 	if r := c.refusal.Load(); r != nil {
 		if s.lingering.admits(ctx, c.Start) && s.early.takes(c) {
 			return nil, r.err
@@ -80,29 +83,19 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 		// Whoever is refused may not stay as long as they like until they send a message.
 		c.EndAt(c.Start.Add(refusedWaits), &RefusalCause{Stage: r.stage, Refusal: r.Refusal})
 	}
-	// The context is cancelled whenever and however the call ends, and when its time is over, which gRPC may notice as soon as
-	// this returns.
-	c.unwatch = context.AfterFunc(c.Context, func() {
-		switch {
-		case c.state.Load() == stateTaken:
-			c.answerOver()
-		case c.tagged.Load():
-			// A stats handler knows the call: its End event comes too, and knows the status code.
-		case c.concludeUnread(c.Err()):
-			if !s.early.takes(c) {
-				s.behind.wait(s.onError, func() { s.endUnheard(c, c) })
-			}
-		default:
-			c.answerOver() // It was taken meanwhile.
-		}
-	})
+	if c.cancel != nil {
+		// The call has an end that gRPC does not know of, and somebody must be told of it.
+		c.unwatch = s.watch(c)
+	} else {
+		s.unread.add(c)
+	}
 	return c, nil
 }
 
 // meet makes the Call and runs the Admit hooks. A panic in one of them would take the process down from here: it is a
 // refusal.
-func (s *Server) meet(ctx context.Context, method string) (c *Call) {
-	c = &Call{Context: ctx, Method: method, Start: time.Now()}
+func (s *Server) meet(ctx context.Context, method string, header metadata.MD) (c *Call) {
+	c = &Call{Context: ctx, Method: method, Header: header, Start: time.Now()}
 	s.open.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -123,7 +116,8 @@ func (s *Server) meet(ctx context.Context, method string) (c *Call) {
 func (s *Server) take(ctx context.Context, method string, kind Kind) (*Call, context.Context, bool) {
 	c := FromContext(ctx)
 	if c == nil {
-		c = s.meet(ctx, method)
+		header, _ := metadata.FromIncomingContext(ctx)
+		c = s.meet(ctx, method, header)
 		ctx = c
 	}
 	c.stream = grpc.ServerTransportStreamFromContext(ctx)
@@ -142,13 +136,6 @@ func (c *Call) gone() error {
 	return errGone
 }
 
-// Unread ends a call that no interceptor has taken and none will, with the error that gRPC ended it with.
-func (s *Server) Unread(ctx context.Context, err error) {
-	if c := FromContext(ctx); c != nil && c.concludeUnread(err) {
-		s.endUnheard(ctx, c)
-	}
-}
-
 // endUnheard ends a call whose answer is out of our hands.
 func (s *Server) endUnheard(ctx context.Context, c *Call) {
 	if err := s.stages.runEnd(ctx, c); err != nil {
@@ -164,10 +151,11 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return nil, c.gone()
 	}
 	err = s.run(ctx, c, func() error {
-		if r := s.stages.runBegin(ctx, c); r != nil {
+		ctx, r := s.stages.runBegin(ctx, c)
+		if r != nil {
 			return r.err
 		}
-		if r := s.stages.runReceive(ctx, c, req); r != nil {
+		if r := s.stages.runReceive(ctx, c, MessageOf(req)); r != nil {
 			return r.err
 		}
 		err := c.over()
@@ -180,10 +168,11 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		if r := c.refused(); r != nil {
 			return r.err
 		}
-		if r := s.stages.runSend(ctx, c, resp); r != nil {
+		sent := MessageOf(resp)
+		if r := s.stages.runSend(ctx, c, sent); r != nil {
 			return r.err
 		}
-		c.sent.add(resp)
+		c.sent.add(sent)
 		return nil
 	})
 	if err != nil {
@@ -199,7 +188,8 @@ func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return c.gone()
 	}
 	return s.run(ctx, c, func() error {
-		if r := s.stages.runBegin(ctx, c); r != nil {
+		ctx, r := s.stages.runBegin(ctx, c)
+		if r != nil {
 			return r.err
 		}
 		if err := c.over(); err != nil {
@@ -223,7 +213,7 @@ func (s *Server) run(ctx context.Context, c *Call, body func() error) (err error
 		}
 		c.final.Store(true)
 		err = c.conclude(err, p)
-		if unkept := s.stages.runEnd(ctx, c); unkept != nil {
+		if unkept := s.stages.runEnd(c.under(ctx), c); unkept != nil {
 			s.onError(unkept)
 			// A stage's refusal tells nothing of what was done. What the handler says does, errors included.
 			if c.refusal.Load() == nil {

@@ -52,8 +52,9 @@ func (s *serverStream) RecvMsg(m any) error {
 		}
 		return err
 	}
-	if r := s.stages.runReceive(s.ctx, s.call, m); r != nil {
-		clearMessage(m)
+	received := MessageOf(m)
+	if r := s.stages.runReceive(s.ctx, s.call, received); r != nil {
+		received.clear()
 		return r.err
 	}
 	return nil
@@ -63,7 +64,8 @@ func (s *serverStream) SendMsg(m any) error {
 	if r := s.call.refused(); r != nil {
 		return r.err
 	}
-	if r := s.stages.runSend(s.ctx, s.call, m); r != nil {
+	sent := MessageOf(m)
+	if r := s.stages.runSend(s.ctx, s.call, sent); r != nil {
 		return r.err
 	}
 	if w := s.call.withheld; w != nil {
@@ -73,6 +75,6 @@ func (s *serverStream) SendMsg(m any) error {
 		s.call.answeredWith(err)
 		return err
 	}
-	s.call.sent.add(m)
+	s.call.sent.add(sent)
 	return nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // Stage is one control. It has a name, for records, and whichever of the hooks below it needs. Hooks run in the order of the
@@ -30,12 +28,12 @@ type Beginner interface {
 // Receiver sees each message that came from the other side, before the program does. Receive and Send of one stream may run
 // at the same time.
 type Receiver interface {
-	Receive(ctx context.Context, c *Call, msg any) *Refusal
+	Receive(ctx context.Context, c *Call, m Message) *Refusal
 }
 
 // Sender sees each message that the program sends, before it leaves.
 type Sender interface {
-	Send(ctx context.Context, c *Call, msg any) *Refusal
+	Send(ctx context.Context, c *Call, m Message) *Refusal
 }
 
 // HeaderSender runs before the header of a stream leaves ahead of its messages, if the call has it withheld: see [Call.Withhold].
@@ -101,19 +99,21 @@ func (s *stages) runAdmit(c *Call) *Refusal {
 	return nil
 }
 
-func (s *stages) runBegin(ctx context.Context, c *Call) *Refusal {
+// runBegin returns the context that the rest of the call has.
+func (s *stages) runBegin(ctx context.Context, c *Call) (context.Context, *Refusal) {
 	for _, b := range s.begin {
 		if r := b.hook.Begin(ctx, c); r != nil {
-			return c.refuse(b.name, r)
+			return c.under(ctx), c.refuse(b.name, r)
 		}
+		ctx = c.under(ctx)
 	}
-	return nil
+	return ctx, nil
 }
 
-func (s *stages) runReceive(ctx context.Context, c *Call, msg any) *Refusal {
-	c.received.add(msg)
+func (s *stages) runReceive(ctx context.Context, c *Call, m Message) *Refusal {
+	c.received.add(m)
 	for _, v := range s.receive {
-		if r := v.hook.Receive(ctx, c, msg); r != nil {
+		if r := v.hook.Receive(ctx, c, m); r != nil {
 			return c.refuse(v.name, r)
 		}
 	}
@@ -123,9 +123,9 @@ func (s *stages) runReceive(ctx context.Context, c *Call, msg any) *Refusal {
 	return nil
 }
 
-func (s *stages) runSend(ctx context.Context, c *Call, msg any) *Refusal {
+func (s *stages) runSend(ctx context.Context, c *Call, m Message) *Refusal {
 	for _, v := range s.send {
-		if r := v.hook.Send(ctx, c, msg); r != nil {
+		if r := v.hook.Send(ctx, c, m); r != nil {
 			return c.refuse(v.name, r)
 		}
 	}
@@ -161,11 +161,4 @@ func endSafely(ctx context.Context, e Ender, c *Call) (err error) {
 		}
 	}()
 	return e.End(ctx, c)
-}
-
-// clearMessage empties a message that was refused, so that a program which looks at it before the error finds nothing.
-func clearMessage(m any) {
-	if m, ok := m.(proto.Message); ok {
-		proto.Reset(m)
-	}
 }
