@@ -21,8 +21,8 @@ import (
 
 const benchMethod = "/guardtest.v1.EchoService/Upload"
 
-// benchServer returns a guard, and the context of a connection whose handshake was a real one.
-func benchServer(tb testing.TB) (*Server, context.Context) {
+// benchGuards returns the guards of a server and of its client, and the context of a connection whose handshake was a real one.
+func benchGuards(tb testing.TB) (*Server, *Client, context.Context) {
 	tb.Helper()
 	file, err := policy.ParseFile("policy.yaml", []byte(`names: {friend: {spiffe_ids: ["spiffe://example.org/friend"]}}`))
 	if err != nil {
@@ -48,6 +48,10 @@ func benchServer(tb testing.TB) (*Server, context.Context) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	client, err := NewClient(p, workload("spiffe://example.org/friend"), audit.Discard, Telemetry{Off: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	here, there := net.Pipe()
 	tb.Cleanup(func() { _, _ = here.Close(), there.Close() })
 	go func() {
@@ -58,12 +62,12 @@ func benchServer(tb testing.TB) (*Server, context.Context) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return s, peer.NewContext(context.Background(), &peer.Peer{Addr: conn.RemoteAddr(), LocalAddr: conn.LocalAddr(), AuthInfo: info})
+	return s, client, peer.NewContext(context.Background(), &peer.Peer{Addr: conn.RemoteAddr(), LocalAddr: conn.LocalAddr(), AuthInfo: info})
 }
 
 // The allow path of identity, rule and callers allocates nothing.
 func TestIdentityRuleAndCallersAllocateNothing(t *testing.T) {
-	s, ctx := benchServer(t)
+	s, _, ctx := benchGuards(t)
 	p, _ := peer.FromContext(ctx)
 	c := &chain.Call{Context: ctx, Method: benchMethod, Peer: p, Caller: identity.FromPeer(p)}
 	rule := ruleStage{policy: s.policy, required: true}
@@ -78,7 +82,7 @@ func TestIdentityRuleAndCallersAllocateNothing(t *testing.T) {
 
 // BenchmarkStages is what identity, rule and callers cost, with the caller read from the connection.
 func BenchmarkStages(b *testing.B) {
-	s, ctx := benchServer(b)
+	s, _, ctx := benchGuards(b)
 	p, _ := peer.FromContext(ctx)
 	rule := ruleStage{policy: s.policy, required: true}
 	c := &chain.Call{Context: ctx, Peer: p}
@@ -93,7 +97,7 @@ func BenchmarkStages(b *testing.B) {
 
 // BenchmarkChain is all that a guarded call adds, without the network: tap, interceptor, the record filled and discarded.
 func BenchmarkChain(b *testing.B) {
-	s, ctx := benchServer(b)
+	s, _, ctx := benchGuards(b)
 	info := &grpc.UnaryServerInfo{FullMethod: benchMethod}
 	tapInfo := &tap.Info{FullMethodName: benchMethod}
 	req, resp := &pb.UploadRequest{Text: "hi"}, &pb.UploadResponse{}
@@ -115,7 +119,7 @@ func BenchmarkChain(b *testing.B) {
 
 // BenchmarkContextAlone is what gRPC's own part of BenchmarkChain costs; subtract it.
 func BenchmarkContextAlone(b *testing.B) {
-	_, ctx := benchServer(b)
+	_, _, ctx := benchGuards(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		_, cancel := context.WithTimeout(ctx, time.Second)
@@ -125,7 +129,7 @@ func BenchmarkContextAlone(b *testing.B) {
 
 // BenchmarkRefused is a call that is refused in the tap; its record is written by another goroutine.
 func BenchmarkRefused(b *testing.B) {
-	s, ctx := benchServer(b)
+	s, _, ctx := benchGuards(b)
 	tapInfo := &tap.Info{FullMethodName: "/guardtest.v1.EchoService/Audited"}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -136,5 +140,21 @@ func BenchmarkRefused(b *testing.B) {
 	}
 	if err := s.Close(context.Background()); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkClientChain is all that a guarded call adds at the client, without the network.
+func BenchmarkClientChain(b *testing.B) {
+	_, c, ctx := benchGuards(b)
+	ch := c.chain("friend")
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	req, resp := &pb.UploadRequest{Text: "hi"}, &pb.UploadResponse{}
+	invoke := func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := ch.Unary(ctx, benchMethod, req, resp, nil, invoke); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -130,6 +130,17 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
 	request, response := wireLimits(c.policy)
+	ch := c.chain(callee)
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(identity.NewClientCredentials(c.source, accept.Match)),
+		grpc.WithChainUnaryInterceptor(ch.Unary),
+		grpc.WithChainStreamInterceptor(ch.Stream),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(response), grpc.MaxCallSendMsgSize(request)),
+	}, nil
+}
+
+// chain returns the stages of the calls to callee.
+func (c *Client) chain(callee string) *chain.Client {
 	stages := slices.Clone(c.outermost)
 	stages = append(stages,
 		ruleStage{policy: c.policy}, deadlineStage{}, newClientSize(c.policy),
@@ -140,11 +151,5 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 	if c.cfg.faults != nil {
 		stages = append(stages, &faultStage{c.cfg.faults})
 	}
-	ch := chain.NewClient(callee, c.cfg.onSinkError, stages...)
-	return []grpc.DialOption{
-		grpc.WithTransportCredentials(identity.NewClientCredentials(c.source, accept.Match)),
-		grpc.WithChainUnaryInterceptor(ch.Unary),
-		grpc.WithChainStreamInterceptor(ch.Stream),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(response), grpc.MaxCallSendMsgSize(request)),
-	}, nil
+	return chain.NewClient(callee, c.cfg.onSinkError, stages...)
 }

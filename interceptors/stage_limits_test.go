@@ -72,7 +72,7 @@ func limitsOf(tb testing.TB, p *policy.Policy, store ratelimit.Store) (*limits, 
 
 // To let a call in costs a limit of this process no allocation, whatever it counts by.
 func TestLocalLimitsAllocateNothing(t *testing.T) {
-	_, ctx := benchServer(t)
+	_, _, ctx := benchGuards(t)
 	from, _ := peer.FromContext(ctx)
 	for _, key := range []string{"KEY_CALLER", "KEY_METHOD", "KEY_TRUST_DOMAIN", "KEY_ADDRESS", "KEY_ADDRESS, KEY_TRUST_DOMAIN, KEY_CALLER, KEY_METHOD"} {
 		p := limitedPolicy(t, "rate_limits: [{requests: 100000, per: 1s, key: ["+key+"]}, {requests: 1000000, per: 3600s}]")
