@@ -69,10 +69,9 @@ func benchGuards(tb testing.TB) (*Server, *Client, context.Context) {
 func TestIdentityRuleAndCallersAllocateNothing(t *testing.T) {
 	s, _, ctx := benchGuards(t)
 	p, _ := peer.FromContext(ctx)
-	c := &chain.Call{Context: ctx, Method: benchMethod, Peer: p, Caller: identity.FromPeer(p)}
-	rule := ruleStage{policy: s.policy, required: true}
+	c := &chain.Call{Context: ctx, Rule: s.policy.Rule(benchMethod), Method: benchMethod, Caller: identity.FromPeer(p)}
 	if n := testing.AllocsPerRun(100, func() {
-		if (identityStage{}).Admit(c) != nil || rule.Admit(c) != nil || (callersStage{}).Admit(c) != nil {
+		if (identityStage{}).Admit(c) != nil || (ruleStage{}).Admit(c) != nil || (callersStage{}).Admit(c) != nil {
 			t.Fatal("refused")
 		}
 	}); n != 0 {
@@ -84,12 +83,11 @@ func TestIdentityRuleAndCallersAllocateNothing(t *testing.T) {
 func BenchmarkStages(b *testing.B) {
 	s, _, ctx := benchGuards(b)
 	p, _ := peer.FromContext(ctx)
-	rule := ruleStage{policy: s.policy, required: true}
-	c := &chain.Call{Context: ctx, Peer: p}
+	c := &chain.Call{Context: ctx}
 	b.ReportAllocs()
 	for b.Loop() {
-		c.Method, c.Caller = benchMethod, identity.FromPeer(p)
-		if (identityStage{}).Admit(c) != nil || rule.Admit(c) != nil || (callersStage{}).Admit(c) != nil {
+		c.Rule, c.Caller = s.policy.Rule(benchMethod), identity.FromPeer(p)
+		if (identityStage{}).Admit(c) != nil || (ruleStage{}).Admit(c) != nil || (callersStage{}).Admit(c) != nil {
 			b.Fatal("refused")
 		}
 	}

@@ -143,7 +143,7 @@ func (c *Client) DialOptions(callee string) ([]grpc.DialOption, error) {
 func (c *Client) chain(callee string) *chain.Client {
 	stages := slices.Clone(c.outermost)
 	stages = append(stages,
-		ruleStage{policy: c.policy}, deadlineStage{}, newClientSize(c.policy),
+		deadlineStage{}, newClientSize(c.policy),
 		validateStage{rules: c.rules, checkReceived: true, received: calleesFault, checkSent: c.cfg.validateRequests, sent: theirFault},
 		c.record.intents,
 		c.breakersOf(callee), // after validation: a message that is refused does not show that the callee is well
@@ -151,5 +151,5 @@ func (c *Client) chain(callee string) *chain.Client {
 	if c.cfg.faults != nil {
 		stages = append(stages, &faultStage{c.cfg.faults})
 	}
-	return chain.NewClient(callee, c.cfg.onSinkError, stages...)
+	return chain.NewClient(c.policy, callee, c.cfg.onSinkError, stages...)
 }

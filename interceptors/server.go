@@ -67,14 +67,14 @@ func NewServer(p *policy.Policy, source identity.Source, sink audit.Sink, opts .
 		}
 		stages = []chain.Stage{traces, record, lateTraceStage{traces}}
 	}
-	stages = append(stages, identityStage{}, ruleStage{policy: p, required: true}, callersStage{}, limitStage{limits},
+	stages = append(stages, identityStage{}, ruleStage{}, callersStage{}, limitStage{limits},
 		newConcurrencyStage(p), deadlineStage{}, newServerSize(p), newBudgetStage(p),
 		validateStage{rules: rules, checkReceived: true, received: theirFault, checkSent: cfg.validateResponses, sent: ourFault},
 		messageLimitStage{limits}, newAuditStage(record, cfg.redactor))
 	if cfg.faults != nil {
 		stages = append(stages, &faultStage{cfg.faults})
 	}
-	s.chain = chain.NewServer(cfg.onSinkError, stages...)
+	s.chain = chain.NewServer(p, cfg.onSinkError, stages...)
 	s.credentials = identity.NewServerCredentials(source, identity.OnHandshakeError((&handshakes{record, make(chan struct{}, maxHandshakes)}).refused))
 	if err := records.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("interceptors: recording the start: %w", err), limits.close())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
+	"github.com/grpcguard/grpcguard/policy"
 )
 
 // auditStage lets nothing begin that cannot be recorded. It is the last before the handler: whatever is refused for another reason is no
@@ -28,6 +29,16 @@ func newAuditStage(r *recordStage, redact *audit.Redactor) *auditStage {
 }
 
 func (*auditStage) Name() string { return "audit" }
+
+// Applies implements [chain.Scoped].
+func (s *auditStage) Applies(rule *policy.Rule) bool {
+	return s.transacts(rule) || s.ready != nil && s.record.classOf(rule) == audit.Durable
+}
+
+// transacts reports whether the calls of a method are transactions. A client's are none: it is the callee that moves the money.
+func (s *auditStage) transacts(rule *policy.Rule) bool {
+	return s.record.side == audit.SideServer && rule != nil && rule.Transaction() != nil
+}
 
 // intents are what the journal knows of the transactions of one call.
 type intents struct {
@@ -61,7 +72,7 @@ func (s *auditStage) Admit(c *chain.Call) *chain.Refusal {
 }
 
 func (s *auditStage) Begin(_ context.Context, c *chain.Call) *chain.Refusal {
-	if s.record.side == audit.SideServer && c.Rule.Transaction() != nil {
+	if s.transacts(c.Rule) {
 		c.Keep(s, &intents{})
 		c.Withhold()
 	}

@@ -46,6 +46,9 @@ type circuit struct {
 
 func (*breakerStage) Name() string { return "breaker" }
 
+// Applies implements [chain.Scoped].
+func (*breakerStage) Applies(rule *policy.Rule) bool { return rule != nil && !rule.Breaker().Disabled }
+
 // of returns the breaker of a method, nil if it has none.
 func (s *breakerStage) of(r *policy.Rule) (*circuit, error) {
 	if r == nil || r.Breaker().Disabled {
@@ -88,17 +91,14 @@ func (s *breakerStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal 
 	if b == nil {
 		return nil
 	}
-	ticket, err := b.Allow()
-	if err == nil {
-		c.Keep(s, &ticket)
-	}
+	c.Outbound.Ticket, err = b.Allow()
 	s.tell(ctx, b)
 	if err == nil {
 		return nil
 	}
 	refusal := open(err)
 	if f, ok := s.fallbacks[c.Method]; ok {
-		c.Instead = &chain.Instead{
+		c.Outbound.Instead = &chain.Instead{
 			Stage: s.Name(), Reason: refusal.Reason(),
 			Unary: func(ctx context.Context, req, reply any) error { return f.unary(ctx, req, reply, refusal.Err()) },
 			Stream: func(ctx context.Context, desc *grpc.StreamDesc) (grpc.ClientStream, error) {
@@ -123,24 +123,20 @@ func open(err error) *chain.Refusal {
 // Receive has a stream that is a probe count when its first message comes: it may go on for hours, and others wait to hear that the
 // callee is well. Any other stream counts when it ends.
 func (s *breakerStage) Receive(ctx context.Context, c *chain.Call, _ chain.Message) *chain.Refusal {
-	if t, ok := c.Kept(s).(*breaker.Ticket); ok && c.Kind != chain.KindUnary && t.Probe() {
-		s.done(ctx, c, t, breaker.Success)
+	if c.Kind != chain.KindUnary && c.Outbound.Ticket.Probe() {
+		s.done(ctx, c, breaker.Success)
 	}
 	return nil
 }
 
 // End tells the breaker what the call says about the callee.
 func (s *breakerStage) End(ctx context.Context, c *chain.Call) error {
-	t, ok := c.Kept(s).(*breaker.Ticket)
-	if !ok {
-		return nil
-	}
-	s.done(ctx, c, t, outcomeOf(c))
+	s.done(ctx, c, outcomeOf(c))
 	return nil
 }
 
-func (s *breakerStage) done(ctx context.Context, c *chain.Call, t *breaker.Ticket, o breaker.Outcome) {
-	t.Done(o)
+func (s *breakerStage) done(ctx context.Context, c *chain.Call, o breaker.Outcome) {
+	c.Outbound.Ticket.Done(o) // Nothing happens if there is none.
 	if b, err := s.of(c.Rule); err == nil && b != nil {
 		s.tell(ctx, b)
 	}

@@ -39,6 +39,12 @@ func newBudgetStage(p *policy.Policy) *budgetStage {
 
 func (*budgetStage) Name() string { return "budget" }
 
+// Applies implements [chain.Scoped].
+func (s *budgetStage) Applies(rule *policy.Rule) bool {
+	_, limited := s.streams[rule]
+	return limited || s.shapes[rule] != nil
+}
+
 var causeIdle = &chain.RefusalCause{Stage: (*budgetStage)(nil).Name(), Refusal: errIdle}
 
 func (s *budgetStage) Admit(c *chain.Call) *chain.Refusal {
@@ -68,7 +74,7 @@ func (s *budgetStage) Receive(_ context.Context, c *chain.Call, m chain.Message)
 	if b.MaxStreamMessages > 0 && c.Received() > b.MaxStreamMessages {
 		return errStreamMessages
 	}
-	if b.MaxStreamBytes > 0 && (m.Proto == nil || u.bytes.Add(uint64(m.Size)) > b.MaxStreamBytes) {
+	if b.MaxStreamBytes > 0 && (m.Proto == nil || u.bytes.Add(uint64(m.Size())) > b.MaxStreamBytes) {
 		return errStreamBytes
 	}
 	u.active(b)

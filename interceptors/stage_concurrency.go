@@ -24,6 +24,9 @@ func newConcurrencyStage(p *policy.Policy) concurrencyStage {
 
 func (concurrencyStage) Name() string { return "concurrency" }
 
+// Applies implements [chain.Scoped].
+func (s concurrencyStage) Applies(rule *policy.Rule) bool { return s.limiters[rule] != nil }
+
 func (s concurrencyStage) Admit(c *chain.Call) *chain.Refusal {
 	l := s.limiters[c.Rule]
 	if l == nil {

@@ -15,10 +15,13 @@ type faultStage struct{ injector *fault.Injector }
 func (*faultStage) Name() string { return "fault" }
 
 func (s *faultStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
-	if c.Instead != nil {
+	if c.Outbound != nil && c.Outbound.Instead != nil {
 		return nil // No callee is asked that could fail.
 	}
-	who := c.Callee
+	var who string
+	if c.Outbound != nil {
+		who = c.Outbound.Callee
+	}
 	if c.Caller != nil {
 		who = c.Caller.ID().String()
 	}

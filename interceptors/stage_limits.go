@@ -26,6 +26,12 @@ type limitStage struct{ limits *limits }
 
 func (limitStage) Name() string { return "limits" }
 
+// Applies implements [chain.Scoped].
+func (s limitStage) Applies(rule *policy.Rule) bool {
+	plan := s.limits.rules[rule]
+	return plan != nil && len(plan.admit)+len(plan.begin) > 0
+}
+
 func (s limitStage) Admit(c *chain.Call) *chain.Refusal {
 	if plan := s.limits.rules[c.Rule]; plan != nil && len(plan.admit) > 0 {
 		return s.limits.takeLocal(context.Background(), c, plan.admit, nil, c.Start)
@@ -49,6 +55,12 @@ func (s limitStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
 type messageLimitStage struct{ limits *limits }
 
 func (messageLimitStage) Name() string { return limitStage{}.Name() }
+
+// Applies implements [chain.Scoped].
+func (s messageLimitStage) Applies(rule *policy.Rule) bool {
+	plan := s.limits.rules[rule]
+	return plan != nil && len(plan.messages) > 0
+}
 
 func (s messageLimitStage) Receive(ctx context.Context, c *chain.Call, msg chain.Message) *chain.Refusal {
 	plan := s.limits.rules[c.Rule]

@@ -77,7 +77,7 @@ func TestLocalLimitsAllocateNothing(t *testing.T) {
 	for _, key := range []string{"KEY_CALLER", "KEY_METHOD", "KEY_TRUST_DOMAIN", "KEY_ADDRESS", "KEY_ADDRESS, KEY_TRUST_DOMAIN, KEY_CALLER, KEY_METHOD"} {
 		p := limitedPolicy(t, "rate_limits: [{requests: 100000, per: 1s, key: ["+key+"]}, {requests: 1000000, per: 3600s}]")
 		l, _ := limitsOf(t, p, nil)
-		c := &chain.Call{Context: ctx, Method: limitedMethod, Rule: p.Rule(limitedMethod), Peer: from, Caller: identity.FromPeer(from), Start: time.Now()}
+		c := &chain.Call{Context: ctx, Method: limitedMethod, Rule: p.Rule(limitedMethod), Caller: identity.FromPeer(from), Start: time.Now()}
 		stage := limitStage{l}
 		if n := testing.AllocsPerRun(100, func() {
 			if stage.Admit(c) != nil {
@@ -324,7 +324,7 @@ func TestWhatCallsSayOfTheirCallee(t *testing.T) {
 				defer cancel()
 				c.Context = ctx
 			}
-			c.Result = chain.Result{Outcome: tt.outcome, Code: tt.code, Duration: tt.duration}
+			c.Result = chain.Result{Outcome: tt.outcome, Code: tt.code, Duration: tt.duration, Why: &chain.Why{}}
 			if got := outcomeOf(c); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}

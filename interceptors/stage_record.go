@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
@@ -21,6 +22,15 @@ type recordStage struct {
 
 func (*recordStage) Name() string { return "record" }
 
+// Applies implements [chain.Scoped]. A sink that keeps nothing need not be told what happened; what a transaction does to its call it
+// does all the same.
+func (s *recordStage) Applies(rule *policy.Rule) bool {
+	return !s.discards || rule != nil && rule.Transaction() != nil
+}
+
+// Weighs implements [chain.Weigher].
+func (*recordStage) Weighs() {}
+
 func (s *recordStage) Admit(c *chain.Call) *chain.Refusal {
 	c.Number = s.calls.Add(1)
 	return nil
@@ -30,9 +40,6 @@ func (s *recordStage) Admit(c *chain.Call) *chain.Refusal {
 var records = sync.Pool{New: func() any { return new(audit.Record) }}
 
 func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
-	if s.discards && c.Kept(s.intents) == nil {
-		return nil // Nobody reads it.
-	}
 	r := records.Get().(*audit.Record) //nolint:forcetypeassert // The pool holds nothing else.
 	defer records.Put(r)
 	s.fill(ctx, c, r)
@@ -61,16 +68,18 @@ func (s *recordStage) fill(ctx context.Context, c *chain.Call, r *audit.Record) 
 		Service:        s.service,
 		Method:         c.Method,
 		Kind:           c.Kind.String(),
-		Callee:         c.Callee,
 		Decision:       decisionOf(c),
 		PolicyRevision: s.policy.Revision(),
 		PolicyHash:     s.policy.Hash(),
 	}
+	if c.Outbound != nil {
+		r.Callee = c.Outbound.Callee
+	}
 	if caller := c.Caller; caller != nil {
 		r.Caller, r.CallerSerial, r.Address = caller.ID().String(), caller.Serial(), caller.Address()
 		r.TrustDomain = caller.TrustDomain().Name()
-	} else if c.Peer != nil && c.Peer.Addr != nil {
-		r.Address = c.Peer.Addr.String()
+	} else if p, ok := peer.FromContext(ctx); ok && s.side == audit.SideServer && p.Addr != nil {
+		r.Address = p.Addr.String()
 	}
 	if d := c.Decision; d != nil {
 		r.Rule, r.Reason = d.Rule, d.Reason.String()
@@ -121,7 +130,7 @@ func decisionOf(c *chain.Call) string {
 	switch {
 	case c.Decision != nil && c.Decision.Allowed:
 		return "allowed"
-	case c.Decision != nil || c.Callee == "":
+	case c.Decision != nil || c.Outbound == nil:
 		return "denied"
 	}
 	return ""

@@ -1,27 +1,15 @@
 package interceptors
 
-import (
-	"github.com/grpcguard/grpcguard/interceptors/internal/chain"
-	"github.com/grpcguard/grpcguard/policy"
-)
+import "github.com/grpcguard/grpcguard/interceptors/internal/chain"
 
-// ruleStage finds the rule of the method. A server denies what has none; a client leaves that to the server, which knows better.
-type ruleStage struct {
-	policy   *policy.Policy
-	required bool
-}
+// ruleStage denies a method that has no rule. Only a server has it: a client leaves that to the server, which knows better.
+type ruleStage struct{}
 
 func (ruleStage) Name() string { return "rule" }
 
-func (s ruleStage) Admit(c *chain.Call) *chain.Refusal {
-	c.Rule = s.policy.Rule(c.Method)
+func (ruleStage) Admit(c *chain.Call) *chain.Refusal {
 	if c.Rule == nil {
-		if s.required {
-			return errNoRule
-		}
-		return nil
+		return errNoRule
 	}
-	// From here on the method is the policy's own string, and not one that the caller sent.
-	c.Method = c.Rule.Method()
 	return nil
 }

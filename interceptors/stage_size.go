@@ -46,7 +46,7 @@ func (s sizeStage) Send(_ context.Context, c *chain.Call, m chain.Message) *chai
 }
 
 func larger(m chain.Message, limit int) bool {
-	return m.Proto == nil || m.Size > limit
+	return m.Proto == nil || m.Size() > limit
 }
 
 // wireLimits returns the largest limits of any rule, and the defaults if there is none.

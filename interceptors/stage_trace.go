@@ -145,7 +145,9 @@ func (s *traceStage) describe(c *chain.Call) {
 	add("grpcguard.decision", decisionOf(c))
 	add("grpcguard.reason", reason)
 	add("grpcguard.stage", c.Result.Stage)
-	add("grpcguard.callee", c.Callee)
+	if c.Outbound != nil {
+		add("grpcguard.callee", c.Outbound.Callee)
+	}
 	if c.Caller != nil {
 		add("grpcguard.caller", c.Caller.ID().String())
 		attributes = appendAddress(attributes, c.Caller.Address())

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/grpcguard/grpcguard/policy"
 	"google.golang.org/grpc/tap"
 )
 
@@ -31,7 +32,7 @@ func TestAFloodOfExpiredCallsIsBoundedAndCounted(t *testing.T) {
 		t.Run(fmt.Sprint(sent), func(t *testing.T) {
 			reports := make(chan error, 100)
 			sink := &slow{on: make(chan struct{})}
-			s := NewServer(func(err error) { reports <- err }, sink)
+			s := NewServer(&policy.Policy{}, func(err error) { reports <- err }, sink)
 			before, met, turned, most := runtime.NumGoroutine(), 0, 0, 0
 			for range sent {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)

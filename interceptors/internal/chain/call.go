@@ -10,12 +10,12 @@ import (
 
 	"github.com/grpcguard/grpcguard/identity"
 	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/interceptors/breaker"
 	"github.com/grpcguard/grpcguard/policy"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -50,108 +50,119 @@ func (k Kind) String() string {
 
 // Call is all that the stages know of one call. It is also the call's context, which spares a context.WithValue: its Value
 // method answers for the Call and leaves all else to the context that it wraps. For that reason a Call is never reused; a
-// handler's goroutines may hold on to it.
+// handler's goroutines may hold on to it. It is the one thing that every guarded call allocates, and so it is small: what few calls need
+// is behind a pointer.
 type Call struct {
 	context.Context //nolint:containedctx // It is the context.
 
-	// Method is the full method. On a server it is what the caller sent, until Rule is known.
+	// Method is the full method: the policy's own string where there is a Rule, and else what the caller sent.
 	Method string
-	// Number is what the record stage counts calls by.
-	Number uint64
 	// Start is when the call began, the one reading of the clock that all stages share.
 	Start time.Time
-	// Peer is the other end of the connection; on a client nil.
-	Peer *peer.Peer
+	// Number is what the record stage counts calls by.
+	Number uint64
 	// Caller is who calls; nil on a client, and on a server when nobody knows.
 	Caller *identity.Caller
-	// Callee is, on a client, the name that the connection is pinned to.
-	Callee string
 	// Rule is the method's rule; nil if there is none.
 	Rule *policy.Rule
 	// Decision is what the policy said; nil if it was not asked.
 	Decision *policy.Decision
-	// Kind is how many messages pass each way.
-	Kind Kind
 	// Header is, on a server, the metadata that the caller sent. It is gRPC's own, and must not be changed.
 	Header metadata.MD
 	// Span is the call's own; nil where it has none. For Begin hooks, and for End hooks where it is nil.
 	Span trace.Span
-
-	// Instead, on a client, takes the place of the call itself; see [Instead]. For Begin hooks.
-	Instead *Instead
-
+	// Outbound is what a client's call has more; nil on a server.
+	Outbound *Outbound
 	// Result is how the call ended. It is set before the End hooks run.
 	Result Result
 
+	stages         *stages // those of its method
 	refusal        atomic.Pointer[refused]
-	answered       atomic.Uint32 // 1 + the code of the status that gRPC has sent by itself
 	received, sent passed
-	reached        atomic.Bool // a message that was received came through
-	state          atomic.Uint32
 	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
-	withhold       bool
-	withheld       *withheld       // nil where nothing is
-	final          atomic.Bool     // it is decided how the call ends
-	given          context.Context // nil where it is the Call; see SetContext
+	withheld       *withheld                  // nil where nothing is
+	given          context.Context            // nil where it is the Call; see SetContext
 	unwatch        func() bool
 	before         *Call // another call that no interceptor has taken; see unread
 	cancel         context.CancelFunc
-	cut            context.CancelCauseFunc
-	cutAt          time.Time
-	cutCause       *RefusalCause
-	cutter         *time.Timer
-	kept           [3]kept
-	held           [2]Releaser
+	cutting        *cutting // nil where it cannot be cut
+	kept           *kept
+	answered       atomic.Uint32 // 1 + the code of the status that gRPC has sent by itself
+	state          atomic.Uint32
+	reached        atomic.Bool // a message that was received came through
+	final          atomic.Bool // it is decided how the call ends
+	withhold       bool
+
+	// Kind is how many messages pass each way.
+	Kind Kind
 }
 
-// kept is what a stage knows of the call.
+// Outbound is what only a client's call has.
+type Outbound struct {
+	// Callee is the name that the connection is pinned to.
+	Callee string
+	// Instead takes the place of the call itself; see [Instead]. For Begin hooks.
+	Instead *Instead
+	// Ticket is for the breaker.
+	Ticket breaker.Ticket
+}
+
+// outboundCall is a client's call in one piece.
+type outboundCall struct {
+	Call
+
+	outbound Outbound
+}
+
+// instead returns what takes the place of the call itself, if anything does.
+func (c *Call) instead() *Instead {
+	if c.Outbound == nil {
+		return nil
+	}
+	return c.Outbound.Instead
+}
+
+// kept is what a stage knows of the call, or what the call holds.
 type kept struct {
-	stage Stage
+	stage Stage // nil for what the call holds
 	value any
+	next  *kept
 }
-
-// Releaser is something that a call holds until it has ended.
-type Releaser interface{ Release() }
 
 // Keep has the call remember a value for a stage, which [Call.Kept] returns. For Admit and Begin hooks.
 func (c *Call) Keep(stage Stage, value any) {
-	for i := range c.kept {
-		if c.kept[i].stage == nil || c.kept[i].stage == stage {
-			c.kept[i] = kept{stage, value}
+	for k := c.kept; k != nil; k = k.next {
+		if k.stage == stage {
+			k.value = value
 			return
 		}
 	}
-	panic("chain: more stages keep something of a call than there is room for")
+	c.kept = &kept{stage, value, c.kept}
 }
 
 // Kept returns what the stage had the call remember, nil if nothing.
 func (c *Call) Kept(stage Stage) any {
-	for i := range c.kept {
-		if c.kept[i].stage == stage {
-			return c.kept[i].value
+	for k := c.kept; k != nil; k = k.next {
+		if k.stage == stage {
+			return k.value
 		}
 	}
 	return nil
 }
 
+// Releaser is something that a call holds until it has ended.
+type Releaser interface{ Release() }
+
 // Hold has r released once the call has ended, after all End hooks. For Admit and Begin hooks.
-func (c *Call) Hold(r Releaser) {
-	for i := range c.held {
-		if c.held[i] == nil {
-			c.held[i] = r
-			return
-		}
-	}
-	panic("chain: a call holds more than there is room for")
-}
+func (c *Call) Hold(r Releaser) { c.kept = &kept{nil, r, c.kept} }
 
 // letGo releases what the call holds.
 func (c *Call) letGo() {
-	if c.cutter != nil {
-		c.cutter.Stop()
+	if c.cutting != nil && c.cutting.timer != nil {
+		c.cutting.timer.Stop()
 	}
-	for _, r := range c.held {
-		if r != nil {
+	for k := c.kept; k != nil; k = k.next {
+		if r, ok := k.value.(Releaser); ok && k.stage == nil {
 			r.Release()
 		}
 	}
@@ -159,19 +170,27 @@ func (c *Call) letGo() {
 
 // Result is how a call ended.
 type Result struct {
-	Outcome audit.Outcome
-	Code    codes.Code
-	// Stage, Reason and Detail say what went wrong; Stage is empty where grpcguard refused nothing.
-	Stage, Reason, Detail string
-	Duration              time.Duration
+	Outcome  audit.Outcome
+	Code     codes.Code
+	Duration time.Duration
+	// Why is never nil once the call has ended.
+	*Why
 }
+
+// Why says what went wrong; Stage is empty where grpcguard refused nothing.
+type Why struct{ Stage, Reason, Detail string }
+
+// nothingWrong is what most calls share.
+var nothingWrong = &Why{}
 
 // passed counts messages that passed one way.
 type passed struct{ messages, bytes atomic.Uint64 }
 
 func (p *passed) add(m Message) {
 	p.messages.Add(1)
-	p.bytes.Add(uint64(m.Size))
+	if m.weighed {
+		p.bytes.Add(uint64(m.size))
+	}
 }
 
 // Received counts the messages that were received so far.
@@ -180,7 +199,7 @@ func (c *Call) Received() uint64 { return c.received.messages.Load() }
 // Sent counts the messages that were sent so far.
 func (c *Call) Sent() uint64 { return c.sent.messages.Load() }
 
-// ReceivedBytes and SentBytes count their bytes, in encoded form without redundancy.
+// ReceivedBytes counts the bytes of the messages that were received so far, in encoded form without redundancy, where there is a [Weigher].
 func (c *Call) ReceivedBytes() uint64 { return c.received.bytes.Load() }
 
 // SentBytes is the like of ReceivedBytes.
@@ -308,9 +327,7 @@ func (c *Call) concludeUnread(err error) bool {
 		}
 		return true
 	}
-	c.Result = Result{
-		Outcome: audit.OutcomeUnread, Code: transportCode(err), Detail: "ended before the guard's interceptor", Duration: time.Since(c.Start),
-	}
+	c.Result = Result{audit.OutcomeUnread, transportCode(err), time.Since(c.Start), &Why{Detail: "ended before the guard's interceptor"}}
 	if err != nil {
 		c.Result.Detail += ": " + err.Error()
 	}
@@ -334,40 +351,40 @@ func (c *Call) answeredWith(err error) { c.answered.CompareAndSwap(0, 1+uint32(t
 // an error.
 func (c *Call) conclude(err error, p *panicked) error {
 	res := &c.Result
-	res.Duration = time.Since(c.Start)
+	res.Duration, res.Why = time.Since(c.Start), nothingWrong
 	defer func() {
 		if code := c.answered.Load(); code > 0 {
 			res.Code = codes.Code(code - 1)
 			if res.Outcome == audit.OutcomeOK && res.Code != codes.OK {
-				res.Outcome, res.Detail = audit.OutcomeFailed, "the stream broke, and the handler did not say so"
+				res.Outcome, res.Why = audit.OutcomeFailed, &Why{Detail: "the stream broke, and the handler did not say so"}
 			}
 		}
 	}()
 	switch r := c.refused(); {
 	case p != nil:
-		res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()
+		res.Outcome, res.Code, res.Why = audit.OutcomePanicked, codes.Internal, &Why{Detail: p.String()}
 		return errPanicked
 	case r != nil:
 		res.Outcome, res.Code = audit.OutcomeDenied, r.status.Code()
-		res.Stage, res.Reason, res.Detail = r.stage, r.reason, r.detail
+		res.Why = &Why{r.stage, r.reason, r.detail}
 		if r.failure {
 			res.Outcome = audit.OutcomeFailed
 		}
 		return r.err
 	case err == nil:
 		res.Outcome, res.Code = audit.OutcomeOK, codes.OK
-		if i := c.Instead; i != nil {
-			res.Outcome, res.Stage, res.Reason = audit.OutcomeDegraded, i.Stage, i.Reason
+		if i := c.instead(); i != nil {
+			res.Outcome, res.Why = audit.OutcomeDegraded, &Why{Stage: i.Stage, Reason: i.Reason}
 		}
 		return nil
 	default:
 		detail, p, wire := read(err)
 		if p != nil {
-			res.Outcome, res.Code, res.Detail = audit.OutcomePanicked, codes.Internal, p.String()
+			res.Outcome, res.Code, res.Why = audit.OutcomePanicked, codes.Internal, &Why{Detail: p.String()}
 			return errPanicked
 		}
-		res.Outcome, res.Detail, res.Code = audit.OutcomeFailed, detail, status.Code(wire)
-		if i := c.Instead; i != nil {
+		res.Outcome, res.Code, res.Why = audit.OutcomeFailed, status.Code(wire), &Why{Detail: detail}
+		if i := c.instead(); i != nil {
 			res.Stage, res.Reason = i.Stage, i.Reason
 		}
 		return wire

@@ -8,29 +8,34 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
+	"github.com/grpcguard/grpcguard/policy"
 )
 
 // Client runs the stages of a client's calls.
 type Client struct {
-	stages  stages
+	plan    plan
 	callee  string
 	onError func(error)
 }
 
-// NewClient returns a chain of stages, outermost first, for connections that are pinned to callee. Errors of End hooks whose
+// NewClient returns a chain of stages, outermost first, for connections that are pinned to callee, and for the methods of a policy and all others. Errors of End hooks whose
 // call has ended with an error already go to onError.
-func NewClient(callee string, onError func(error), all ...Stage) *Client {
-	return &Client{stages: newStages(all), callee: callee, onError: onError}
+func NewClient(p *policy.Policy, callee string, onError func(error), all ...Stage) *Client {
+	return &Client{plan: newPlan(p, all), callee: callee, onError: onError}
 }
 
 // start makes the Call and runs the hooks that come before the first message.
 // The context that it returns is what the rest of the call has.
 func (cl *Client) start(ctx context.Context, method string, kind Kind) (*Call, context.Context, *Refusal) {
-	c := &Call{Context: ctx, Method: method, Start: time.Now(), Kind: kind, Callee: cl.callee}
-	if r := cl.stages.runAdmit(c); r != nil {
+	out := &outboundCall{outbound: Outbound{Callee: cl.callee}}
+	c := &out.Call
+	c.Outbound = &out.outbound
+	c.Context, c.Method, c.Start, c.Kind = ctx, method, time.Now(), kind
+	c.Rule, c.stages = cl.plan.of(method)
+	if r := c.stages.runAdmit(c); r != nil {
 		return c, c, r
 	}
-	ctx, r := cl.stages.runBegin(c, c)
+	ctx, r := c.stages.runBegin(c, c)
 	return c, ctx, r
 }
 
@@ -41,7 +46,7 @@ func (cl *Client) finish(c *Call, err error, p *panicked) error {
 		// What the callee said is for the program to read as it is.
 		err = passed
 	}
-	unkept := cl.stages.runEnd(c.under(c), c)
+	unkept := c.stages.runEnd(c.under(c), c)
 	c.release()
 	if unkept != nil {
 		cl.onError(unkept)
@@ -55,9 +60,9 @@ func (cl *Client) finish(c *Call, err error, p *panicked) error {
 // Unary is the client's unary interceptor.
 func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
 	c, ctx, r := cl.start(ctx, method, KindUnary)
-	sent := MessageOf(req)
+	sent := c.message(req)
 	if r == nil {
-		r = cl.stages.runSend(ctx, c, sent)
+		r = c.stages.runSend(ctx, c, sent)
 	}
 	returned := false
 	defer func() {
@@ -72,7 +77,7 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		}
 		if err != nil {
 			// A reply that was refused must not be used by a program that looks at it before the error.
-			MessageOf(reply).clear()
+			c.message(reply).clear()
 		}
 	}()
 	if r != nil {
@@ -80,13 +85,13 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 		return r.err
 	}
 	c.sent.add(sent)
-	if c.Instead != nil {
-		err = c.Instead.unary(ctx, req, reply)
+	if i := c.instead(); i != nil {
+		err = i.unary(ctx, req, reply)
 	} else {
 		err = invoke(ctx, method, req, reply, cc, opts...)
 	}
 	if err == nil {
-		if r := cl.stages.runReceive(ctx, c, MessageOf(reply)); r != nil {
+		if r := c.stages.runReceive(ctx, c, c.message(reply)); r != nil {
 			err = r.err
 		}
 	}
@@ -109,8 +114,8 @@ func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	}
 	var cs grpc.ClientStream
 	var err error
-	if c.Instead != nil {
-		cs, err = c.Instead.stream(ctx, desc)
+	if i := c.instead(); i != nil {
+		cs, err = i.stream(ctx, desc)
 	} else {
 		cs, err = open(ctx, desc, cc, method, opts...)
 	}

@@ -34,8 +34,8 @@ func (s *clientStream) finishOnce(err error) error {
 }
 
 func (s *clientStream) SendMsg(m any) error {
-	sent := MessageOf(m)
-	if r := s.chain.stages.runSend(s.ctx, s.call, sent); r != nil {
+	sent := s.call.message(m)
+	if r := s.call.stages.runSend(s.ctx, s.call, sent); r != nil {
 		return s.finish(r.err)
 	}
 	switch err := s.ClientStream.SendMsg(m); {
@@ -64,8 +64,8 @@ func (s *clientStream) RecvMsg(m any) error {
 	case err != nil:
 		return s.finish(err)
 	}
-	received := MessageOf(m)
-	if r := s.chain.stages.runReceive(s.ctx, s.call, received); r != nil {
+	received := s.call.message(m)
+	if r := s.call.stages.runReceive(s.ctx, s.call, received); r != nil {
 		received.clear()
 		return s.finish(r.err)
 	}

@@ -12,13 +12,21 @@ import (
 // for as long as it likes, past its deadline and past the identity of who called. The handler itself cannot be stopped; its
 // caller is told, and whatever it sends from then on goes nowhere.
 
+// cutting is what is known of a call that can be cut.
+type cutting struct {
+	cut   context.CancelCauseFunc
+	at    time.Time
+	cause *RefusalCause // nil where there is no time for it
+	timer *time.Timer
+}
+
 // Cuttable makes it possible to [Call.Cut] the call. For Admit hooks.
 func (c *Call) Cuttable() {
-	if c.cut != nil {
+	if c.cutting != nil {
 		return
 	}
 	ctx, cut := context.WithCancelCause(c.Context)
-	c.Context, c.cut = ctx, cut
+	c.Context, c.cutting = ctx, &cutting{cut: cut}
 	before := c.cancel
 	c.cancel = func() {
 		cut(context.Canceled)
@@ -37,26 +45,26 @@ func (c *Call) Cut(cause *RefusalCause) {
 	}
 	// First the answer: gRPC has another one for a stream that waits for a message when its context ends.
 	c.answer(cause.Refusal.status)
-	c.cut(cause)
+	c.cutting.cut(cause)
 }
 
 // CutAt makes the call Cuttable and cuts it at the given time. For Admit hooks.
 func (c *Call) CutAt(at time.Time, cause *RefusalCause) {
 	c.Cuttable()
-	c.cutAt, c.cutCause = at, cause
+	c.cutting.at, c.cutting.cause = at, cause
 }
 
 // arm starts the time of CutAt, when all Admit hooks have made the call what it is.
 func (c *Call) arm() {
-	if cause := c.cutCause; cause != nil {
-		c.cutter = time.AfterFunc(c.cutAt.Sub(c.Start), func() { c.Cut(cause) })
+	if k := c.cutting; k != nil && k.cause != nil {
+		k.timer = time.AfterFunc(k.at.Sub(c.Start), func() { c.Cut(k.cause) })
 	}
 }
 
 // Err implements context.Context. A call that was cut has met its end in time, and was not given up by who made it.
 func (c *Call) Err() error {
 	err := c.Context.Err()
-	if err != nil && c.cut != nil {
+	if err != nil && c.cutting != nil {
 		if _, ok := errors.AsType[*RefusalCause](context.Cause(c.Context)); ok {
 			return context.DeadlineExceeded
 		}

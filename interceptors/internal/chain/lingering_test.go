@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/grpcguard/grpcguard/policy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -202,7 +203,7 @@ func TestRefusedCallsEndWhenTheBudgetIsUsedUp(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			stage := &refuser{next: make(chan Result, 10)}
-			s := NewServer(func(err error) { t.Error(err) }, stage)
+			s := NewServer(&policy.Policy{}, func(err error) { t.Error(err) }, stage)
 			if tt.full {
 				s.lingering.minute, s.lingering.total, s.lingering.ends[60] = time.Now().Unix()/60, maxLingering, maxLingering
 			}

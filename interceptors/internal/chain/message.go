@@ -8,17 +8,36 @@ type Message struct {
 	Proto proto.Message
 	// Value is the message as gRPC has it.
 	Value any
-	// Size is how many bytes it takes when encoded without redundancy.
-	Size int
+
+	size    int
+	weighed bool
 }
 
-// MessageOf reads the size of a message, once for all who ask.
+// MessageOf returns a message that nobody has weighed yet.
 func MessageOf(value any) Message {
-	m, ok := value.(proto.Message)
-	if !ok {
-		return Message{Value: value}
+	m, _ := value.(proto.Message)
+	return Message{Proto: m, Value: value}
+}
+
+// Size is how many bytes the message takes when encoded without redundancy; 0 if it is none of protobuf's.
+func (m Message) Size() int {
+	if !m.weighed && m.Proto != nil {
+		return proto.Size(m.Proto)
 	}
-	return Message{Proto: m, Value: value, Size: proto.Size(m)}
+	return m.size
+}
+
+// Weigher is a stage that has the bytes of all messages counted, for [Call.ReceivedBytes] and [Call.SentBytes]. Of a call that no such stage
+// sees they are not.
+type Weigher interface{ Weighs() }
+
+// message returns a message of the call. Where it is weighed at all, it is weighed once for all who ask.
+func (c *Call) message(value any) Message {
+	m := MessageOf(value)
+	if c.stages.weigh {
+		m.size, m.weighed = m.Size(), true
+	}
+	return m
 }
 
 // clear empties a message that was refused, so that a program which looks at it before the error finds nothing.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/grpcguard/grpcguard/identity"
+	"github.com/grpcguard/grpcguard/policy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -17,7 +18,7 @@ import (
 
 // Server runs the stages of a server's calls.
 type Server struct {
-	stages    stages
+	plan      plan
 	early     early
 	lingering lingering
 	unread    *unread
@@ -28,10 +29,10 @@ type Server struct {
 	behind  behind
 }
 
-// NewServer returns a chain of stages, outermost first. Errors of End hooks whose call is over already, so that no answer can
+// NewServer returns a chain of stages, outermost first, for the methods of a policy and all others. Errors of End hooks whose call is over already, so that no answer can
 // be withheld for them, go to onError.
-func NewServer(onError func(error), all ...Stage) *Server {
-	s := &Server{stages: newStages(all), onError: onError, allDone: make(chan struct{}, 1)}
+func NewServer(p *policy.Policy, onError func(error), all ...Stage) *Server {
+	s := &Server{plan: newPlan(p, all), onError: onError, allDone: make(chan struct{}, 1)}
 	s.unread = newUnread(func(c *Call) { s.watch(c) })
 	s.early.end = func(c *Call) {
 		if c.refusal.Load() != nil && c.state.CompareAndSwap(stateOpen, stateEnded) {
@@ -83,8 +84,9 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 		// Whoever is refused may not stay as long as they like until they send a message.
 		c.EndAt(c.Start.Add(refusedWaits), &RefusalCause{Stage: r.stage, Refusal: r.Refusal})
 	}
-	if c.cancel != nil {
-		// The call has an end that gRPC does not know of, and somebody must be told of it.
+	if c.cancel != nil || c.Context.Err() != nil {
+		// The call has an end that gRPC does not know of, and somebody must be told of it; or it is over already, and those who flood
+		// the server with such calls must not get ahead of their records.
 		c.unwatch = s.watch(c)
 	} else {
 		s.unread.add(c)
@@ -96,6 +98,10 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 // refusal.
 func (s *Server) meet(ctx context.Context, method string, header metadata.MD) (c *Call) {
 	c = &Call{Context: ctx, Method: method, Header: header, Start: time.Now()}
+	if c.Rule, c.stages = s.plan.of(method); c.Rule != nil {
+		// From here on the method is the policy's own string, and not one that the caller sent.
+		c.Method = c.Rule.Method()
+	}
 	s.open.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -103,9 +109,9 @@ func (s *Server) meet(ctx context.Context, method string, header metadata.MD) (c
 		}
 	}()
 	if p, ok := peer.FromContext(ctx); ok {
-		c.Peer, c.Caller = p, identity.FromPeer(p)
+		c.Caller = identity.FromPeer(p)
 	}
-	if s.stages.runAdmit(c) == nil {
+	if c.stages.runAdmit(c) == nil {
 		c.arm()
 	}
 	return c
@@ -138,7 +144,7 @@ func (c *Call) gone() error {
 
 // endUnheard ends a call whose answer is out of our hands.
 func (s *Server) endUnheard(ctx context.Context, c *Call) {
-	if err := s.stages.runEnd(ctx, c); err != nil {
+	if err := c.stages.runEnd(ctx, c); err != nil {
 		s.onError(err)
 	}
 	s.ended()
@@ -151,25 +157,25 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return nil, c.gone()
 	}
 	err = s.run(ctx, c, func() error {
-		ctx, r := s.stages.runBegin(ctx, c)
+		ctx, r := c.stages.runBegin(ctx, c)
 		if r != nil {
 			return r.err
 		}
-		if r := s.stages.runReceive(ctx, c, MessageOf(req)); r != nil {
+		if r := c.stages.runReceive(ctx, c, c.message(req)); r != nil {
 			return r.err
 		}
 		err := c.over()
 		if err != nil {
 			return err
 		}
-		if resp, err = handler(c.withholds(ctx, nil, &s.stages), req); err != nil {
+		if resp, err = handler(c.withholds(ctx, nil), req); err != nil {
 			return err
 		}
 		if r := c.refused(); r != nil {
 			return r.err
 		}
-		sent := MessageOf(resp)
-		if r := s.stages.runSend(ctx, c, sent); r != nil {
+		sent := c.message(resp)
+		if r := c.stages.runSend(ctx, c, sent); r != nil {
 			return r.err
 		}
 		c.sent.add(sent)
@@ -188,14 +194,14 @@ func (s *Server) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return c.gone()
 	}
 	return s.run(ctx, c, func() error {
-		ctx, r := s.stages.runBegin(ctx, c)
+		ctx, r := c.stages.runBegin(ctx, c)
 		if r != nil {
 			return r.err
 		}
 		if err := c.over(); err != nil {
 			return err
 		}
-		return handler(srv, &serverStream{ServerStream: ss, ctx: c.withholds(ctx, ss, &s.stages), call: c, stages: &s.stages})
+		return handler(srv, &serverStream{ServerStream: ss, ctx: c.withholds(ctx, ss), call: c})
 	})
 }
 
@@ -213,7 +219,7 @@ func (s *Server) run(ctx context.Context, c *Call, body func() error) (err error
 		}
 		c.final.Store(true)
 		err = c.conclude(err, p)
-		if unkept := s.stages.runEnd(c.under(ctx), c); unkept != nil {
+		if unkept := c.stages.runEnd(c.under(ctx), c); unkept != nil {
 			s.onError(unkept)
 			// A stage's refusal tells nothing of what was done. What the handler says does, errors included.
 			if c.refusal.Load() == nil {

@@ -13,9 +13,8 @@ import (
 type serverStream struct {
 	grpc.ServerStream
 
-	ctx    context.Context //nolint:containedctx // A stream has one; gRPC asks for it by Context().
-	call   *Call
-	stages *stages
+	ctx  context.Context //nolint:containedctx // A stream has one; gRPC asks for it by Context().
+	call *Call
 }
 
 func (s *serverStream) Context() context.Context { return s.ctx }
@@ -52,8 +51,8 @@ func (s *serverStream) RecvMsg(m any) error {
 		}
 		return err
 	}
-	received := MessageOf(m)
-	if r := s.stages.runReceive(s.ctx, s.call, received); r != nil {
+	received := s.call.message(m)
+	if r := s.call.stages.runReceive(s.ctx, s.call, received); r != nil {
 		received.clear()
 		return r.err
 	}
@@ -64,8 +63,8 @@ func (s *serverStream) SendMsg(m any) error {
 	if r := s.call.refused(); r != nil {
 		return r.err
 	}
-	sent := MessageOf(m)
-	if r := s.stages.runSend(s.ctx, s.call, sent); r != nil {
+	sent := s.call.message(m)
+	if r := s.call.stages.runSend(s.ctx, s.call, sent); r != nil {
 		return r.err
 	}
 	if w := s.call.withheld; w != nil {

@@ -57,6 +57,7 @@ type stages struct {
 	send    []named[Sender]
 	header  []named[HeaderSender]
 	end     []Ender
+	weigh   bool // somebody wants to know the size of all messages
 }
 
 type named[H any] struct {
@@ -64,10 +65,13 @@ type named[H any] struct {
 	hook H
 }
 
-func newStages(all []Stage) stages {
-	var s stages
+func newStages(all []Stage) *stages {
+	s := &stages{}
 	for i, stage := range all {
 		name := stage.Name()
+		if _, ok := stage.(Weigher); ok {
+			s.weigh = true
+		}
 		if h, ok := stage.(Admitter); ok {
 			s.admit = append(s.admit, named[Admitter]{name, h})
 		}

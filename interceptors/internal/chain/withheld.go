@@ -27,7 +27,7 @@ type withheld struct {
 func (c *Call) Withhold() { c.withhold = true }
 
 // withholds makes what [Call.Withhold] asked for, around a stream or, where it is nil, around a unary call, and returns the handler's context.
-func (c *Call) withholds(ctx context.Context, ss grpc.ServerStream, stages *stages) context.Context {
+func (c *Call) withholds(ctx context.Context, ss grpc.ServerStream) context.Context {
 	if !c.withhold {
 		return ctx
 	}
@@ -36,7 +36,7 @@ func (c *Call) withholds(ctx context.Context, ss grpc.ServerStream, stages *stag
 	case ss != nil:
 		w.setHeader, w.sendHeader = ss.SetHeader, ss.SendHeader
 		w.setTrailer = func(md metadata.MD) error { ss.SetTrailer(md); return nil }
-		w.tells = func() *Refusal { return stages.runSendHeader(ctx, c) }
+		w.tells = func() *Refusal { return c.stages.runSendHeader(ctx, c) }
 	case c.stream != nil:
 		w.setHeader, w.setTrailer = c.stream.SetHeader, c.stream.SetTrailer
 	default:
