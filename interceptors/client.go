@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -115,6 +116,12 @@ func (c *Client) breakersOf(callee string) *breakerStage {
 	if s == nil {
 		s = &breakerStage{
 			callee: callee, fallbacks: c.cfg.fallbacks, sharer: c.cfg.sharer, events: c.record.recorder, metrics: c.metrics, left: &c.left,
+			circuits: make(map[*policy.Rule]*atomic.Pointer[circuit]),
+		}
+		for r := range c.policy.Rules() {
+			if !r.Breaker().Disabled {
+				s.circuits[r] = &atomic.Pointer[circuit]{}
+			}
 		}
 		c.breakers[callee] = s
 	}

@@ -29,7 +29,7 @@ type breakerStage struct {
 	events    *recorder
 	metrics   breakerMetrics
 	left      *leaving
-	breakers  sync.Map // *policy.Rule -> *circuit
+	circuits  map[*policy.Rule]*atomic.Pointer[circuit] // made with the first call of each
 }
 
 // circuit is a breaker and the changes of its state that nobody has been told of.
@@ -47,15 +47,16 @@ type circuit struct {
 func (*breakerStage) Name() string { return "breaker" }
 
 // Applies implements [chain.Scoped].
-func (*breakerStage) Applies(rule *policy.Rule) bool { return rule != nil && !rule.Breaker().Disabled }
+func (s *breakerStage) Applies(rule *policy.Rule) bool { return s.circuits[rule] != nil }
 
 // of returns the breaker of a method, nil if it has none.
 func (s *breakerStage) of(r *policy.Rule) (*circuit, error) {
-	if r == nil || r.Breaker().Disabled {
+	slot := s.circuits[r]
+	if slot == nil {
 		return nil, nil //nolint:nilnil // No breaker, which is no error.
 	}
-	if b, ok := s.breakers.Load(r); ok {
-		return b.(*circuit), nil //nolint:forcetypeassert // The map holds nothing else.
+	if c := slot.Load(); c != nil {
+		return c, nil
 	}
 	c := &circuit{subject: s.callee + " " + r.Method(), method: r.Method()}
 	settings := r.Breaker()
@@ -70,8 +71,10 @@ func (s *breakerStage) of(r *policy.Rule) (*circuit, error) {
 		return nil, err
 	}
 	c.Breaker = b
-	first, raced := s.breakers.LoadOrStore(r, c)
-	if !raced && s.sharer != nil {
+	if !slot.CompareAndSwap(nil, c) {
+		return slot.Load(), nil // Another call was first.
+	}
+	if s.sharer != nil {
 		leave, err := s.sharer.Join(c.subject, b)
 		if err != nil {
 			// Sharing is a help to others; this process's own breaker works without.
@@ -80,7 +83,7 @@ func (s *breakerStage) of(r *policy.Rule) (*circuit, error) {
 			s.left.add(leave)
 		}
 	}
-	return first.(*circuit), nil //nolint:forcetypeassert // See above.
+	return c, nil
 }
 
 func (s *breakerStage) Begin(ctx context.Context, c *chain.Call) *chain.Refusal {
