@@ -26,6 +26,7 @@ type traceStage struct {
 	propagator propagation.TextMapPropagator
 	side       audit.Side
 	durations  durations
+	options    []trace.SpanStartOption
 	methods    map[*policy.Rule]*traced
 	other      *traced // of all methods that have no rule
 }
@@ -34,8 +35,7 @@ type traceStage struct {
 type traced struct {
 	*measured
 
-	span    string // its name
-	options []trace.SpanStartOption
+	span string // its name
 }
 
 func newTraceStage(t Telemetry, side audit.Side, p *policy.Policy) (*traceStage, error) {
@@ -46,21 +46,15 @@ func newTraceStage(t Telemetry, side audit.Side, p *policy.Policy) (*traceStage,
 	s := &traceStage{
 		tracer:     t.TracerProvider.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
 		propagator: t.Propagator, side: side, durations: d, methods: make(map[*policy.Rule]*traced),
+		options: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
 	}
-	kind := trace.SpanKindServer
 	if side == audit.SideClient {
-		kind = trace.SpanKindClient
+		s.options[0] = trace.WithSpanKind(trace.SpanKindClient)
 	}
-	of := func(method string) *traced {
-		m := newMeasured(method)
-		return &traced{m, m.name, []trace.SpanStartOption{
-			trace.WithSpanKind(kind), trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(m.name)),
-		}}
-	}
-	s.other = of(otherMethod)
-	s.other.span = "grpc"
+	s.other = &traced{newMeasured(otherMethod), "grpc"}
 	for r := range p.Rules() {
-		s.methods[r] = of(r.Method())
+		m := newMeasured(r.Method())
+		s.methods[r] = &traced{m, m.name}
 	}
 	return s, nil
 }
@@ -88,12 +82,12 @@ func (s *traceStage) start(ctx context.Context, c *chain.Call, more ...trace.Spa
 	if s.side == audit.SideServer {
 		ctx = s.propagator.Extract(ctx, carrier(c.Header))
 	}
-	m := s.of(c)
-	options := m.options
+	options := s.options
 	if len(more) > 0 {
 		options = slices.Concat(options, more)
 	}
-	ctx, c.Span = s.tracer.Start(ctx, m.span, options...)
+	// A sampler knows the method by the span's name. Attributes come later, and only if there is somebody to read them.
+	ctx, c.Span = s.tracer.Start(ctx, s.of(c).span, options...)
 	return ctx
 }
 
@@ -125,8 +119,9 @@ func (s *traceStage) describe(c *chain.Call) {
 	if !c.Span.IsRecording() {
 		return
 	}
-	var room [12]attribute.KeyValue
+	var room [16]attribute.KeyValue
 	attributes := append(room[:0],
+		semconv.RPCSystemNameGRPC, semconv.RPCMethod(s.of(c).name),
 		semconv.RPCResponseStatusCode(statusName(c.Result.Code)),
 		attribute.String("grpcguard.outcome", string(c.Result.Outcome)),
 	)
