@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type limits struct {
 	metrics  limitMetrics
 	events   *recorder
 	observed metric.Registration
+	held     sync.Pool // of *held
 
 	down     atomic.Bool
 	failedAt atomic.Int64 // the last failure of the store, in Unix nanoseconds
@@ -65,6 +67,7 @@ type limit struct {
 func newLimits(p *policy.Policy, cfg serverConfig, e *recorder) (*limits, error) {
 	meter := cfg.telemetry.MeterProvider.Meter(scope)
 	l := &limits{rules: make(map[*policy.Rule]*limitPlan), store: cfg.store, events: e}
+	l.held.New = func() any { return new(held) }
 	var err error
 	if l.metrics, err = newLimitMetrics(meter); err != nil {
 		return nil, err

@@ -137,31 +137,35 @@ func (l *limits) take(ctx context.Context, c *chain.Call, all []*limit, m proto.
 	return nil
 }
 
-// held is what a call has taken of limits in this process, in case another limit refuses it.
+// held is what a call has taken of limits in this process, in case another limit refuses it. It is small, since it is on the stack.
 type held struct {
-	n    int
-	all  [maxLimits]taken
-	room [256]byte
-	used int
+	n, used int
+	all     [maxLimits]taken
+	room    [256]byte
+	long    []ratelimit.Key // keys that did not fit into room
+	caller  string          // the key of limits that count by the caller alone
 }
 
 // maxLimits is how many limits a rule can have, by the schema.
 const maxLimits = 16
 
-// taken is what was taken of one limit. The key is a part of held's room, or long where it did not fit, or the caller where that is all;
-// a slice of the room here would make the compiler give each call's held to the heap.
+// taken is what was taken of one limit. The key is a part of held's room, or one of held's long ones where it did not fit, or the caller
+// where that is all; a slice of the room here would make the compiler give each call's held to the heap.
 type taken struct {
-	from     *ratelimit.Limiter
+	from     *limit
 	cost     uint64
-	start, n int
-	long     ratelimit.Key
-	caller   string
+	start, n uint16
+	long     uint16 // the number of the long key, from 1; 0: it is in room
 }
 
-// takeLocal takes from limits that are kept in this process, or that are to be for now.
+// takeLocal takes from limits that are kept in this process, or that are to be for now. What is held is not on the stack here: the reader
+// of each connection, which runs the tap, would keep a stack of twice the size for as long as the connection is open.
 func (l *limits) takeLocal(ctx context.Context, c *chain.Call, all []*limit, m proto.Message, now time.Time) *chain.Refusal {
-	var held held
-	return held.take(ctx, l, c, all, m, now)
+	h := l.held.Get().(*held) //nolint:forcetypeassert // It holds nothing else.
+	r := h.take(ctx, l, c, all, m, now)
+	*h = held{}
+	l.held.Put(h)
+	return r
 }
 
 // take takes from all limits, or gives back what it took.
@@ -184,13 +188,15 @@ func (h *held) take(ctx context.Context, l *limits, c *chain.Call, all []*limit,
 			h.giveBack(now)
 			return r
 		}
-		t := taken{from: one.local, cost: cost, start: h.used, n: len(key)}
+		t := taken{from: one, cost: cost}
 		switch {
 		case one.callerAlone:
-			t.caller = c.Caller.ID().String()
+			h.caller = c.Caller.ID().String()
 		case h.used+len(key) > len(h.room):
-			t.long = append(ratelimit.Key(nil), key...)
+			h.long = append(h.long, slices.Clone(key))
+			t.long = uint16(len(h.long))
 		default:
+			t.start, t.n = uint16(h.used), uint16(len(key))
 			h.used += len(key)
 		}
 		h.all[h.n] = t
@@ -202,14 +208,14 @@ func (h *held) take(ctx context.Context, l *limits, c *chain.Call, all []*limit,
 func (h *held) giveBack(now time.Time) {
 	for i := range h.n {
 		t := &h.all[i]
-		key := t.long
+		key := ratelimit.Key(h.room[t.start : t.start+t.n])
 		switch {
-		case t.caller != "":
-			key = ratelimit.TextKey(t.caller)
-		case key == nil:
-			key = h.room[t.start : t.start+t.n]
+		case t.from.callerAlone:
+			key = ratelimit.TextKey(h.caller)
+		case t.long > 0:
+			key = h.long[t.long-1]
 		}
-		t.from.Return(now, key, t.cost)
+		t.from.local.Return(now, key, t.cost)
 	}
 }
 
