@@ -39,8 +39,8 @@ var provoked = map[string]bool{
 	"UNAUTHENTICATED": true, "RESOURCE_EXHAUSTED": true, "FAILED_PRECONDITION": true, "ABORTED": true, "OUT_OF_RANGE": true,
 }
 
-func newBreaker(b *grpcguardv1.Breaker) *Breaker {
-	out := &Breaker{
+func newBreaker(b *grpcguardv1.Breaker) Breaker {
+	out := Breaker{
 		Disabled:            b.GetDisabled(),
 		ConsecutiveFailures: or(b.GetConsecutiveFailures(), 5),
 		FailureRatio:        b.GetFailureRatio(),

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
@@ -41,13 +42,15 @@ func Compile(file *File, descs ...protoreflect.FileDescriptor) (*Policy, error) 
 		shared:   make(map[string]*access),
 		seen:     make(map[protoreflect.FullName]bool),
 		kinds:    make(map[string]protoreflect.FieldDescriptor),
+		settings: make(map[settings]*settings),
+		controls: make(map[*Rule][]proto.Message),
 	}
 	c.collect(descs)
 	c.bindNames()
 	c.compileDenyList()
 	c.resolveFileEntries()
 	p := &Policy{
-		revision: file.proto.GetRevision(), rules: make(map[string]*Rule), known: make(map[string]string), file: file.name, names: c.names, denyList: c.denyList,
+		revision: file.proto.GetRevision(), rules: make(map[string]*Rule), services: c.services, file: file.name, names: c.patterns(), denyList: c.denyList,
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.services)) {
 		c.compileService(c.services[name], p)
@@ -55,7 +58,7 @@ func Compile(file *File, descs ...protoreflect.FileDescriptor) (*Policy, error) 
 	if err := c.found.err(); err != nil {
 		return nil, err
 	}
-	p.hash = hashPolicy(p, c.denied)
+	p.hash = hashPolicy(p, c.denied, c.controls)
 	return p, nil
 }
 
@@ -69,6 +72,8 @@ type compiler struct {
 	shared   map[string]*access
 	seen     map[protoreflect.FullName]bool
 	kinds    map[string]protoreflect.FieldDescriptor // of key fields, by limit and path
+	settings map[settings]*settings
+	controls map[*Rule][]proto.Message // what the hash has of a rule beside its other parts
 }
 
 // binding is one SPIFFE ID or pattern that a name stands for.
@@ -120,6 +125,19 @@ func (c *compiler) bindNames() {
 			c.names[name] = append(c.names[name], binding{pattern, at})
 		}
 	}
+}
+
+// patterns returns what names stand for, without where that is written.
+func (c *compiler) patterns() map[string][]Pattern {
+	names := make(map[string][]Pattern, len(c.names))
+	for name, bound := range c.names {
+		patterns := make([]Pattern, len(bound))
+		for i := range bound {
+			patterns[i] = bound[i].pattern
+		}
+		names[name] = patterns
+	}
+	return names
 }
 
 func (c *compiler) compileDenyList() {
@@ -217,7 +235,6 @@ func (c *compiler) compileService(s protoreflect.ServiceDescriptor, p *Policy) {
 	for i := range s.Methods().Len() {
 		m := s.Methods().Get(i)
 		full := fullMethod(m)
-		p.known[full] = s.ParentFile().Path()
 		// The more specific a rule, the later: what the API says of one method is not undone by what a file says of the service.
 		rules := slices.Concat(ofService, ofServiceInFile)
 		rule, err := methodRule(m)
@@ -234,7 +251,7 @@ func (c *compiler) compileService(s protoreflect.ServiceDescriptor, p *Policy) {
 		c.refuseUnenforcedMessages(m.Output())
 		all := merge(rules)
 		c.checkWindow(rules, all)
-		if r := c.compileMethod(m, all); r != nil {
+		if r := c.compileMethod(full, m, all); r != nil {
 			p.rules[full] = r
 		}
 	}

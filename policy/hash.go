@@ -17,15 +17,15 @@ import (
 
 // hashPolicy hashes what a policy allows, denies and records, in one fixed order, and nothing of where or how it is written. Every part
 // is preceded by its length, so that no two policies can be written the same.
-func hashPolicy(p *Policy, denied []string) string {
+func hashPolicy(p *Policy, denied []string, controls map[*Rule][]proto.Message) string {
 	h := sha256.New()
 	part(h, "grpcguard policy 2")
 	part(h, strings.Join(sorted(denied), "\n"))
 	for _, name := range slices.Sorted(maps.Keys(p.names)) {
 		part(h, name)
 		var bound []string
-		for _, b := range p.names[name] {
-			bound = append(bound, b.pattern.String())
+		for _, pattern := range p.names[name] {
+			bound = append(bound, pattern.String())
 		}
 		part(h, strings.Join(sorted(bound), "\n"))
 	}
@@ -38,7 +38,7 @@ func hashPolicy(p *Policy, denied []string) string {
 		for _, l := range r.limits {
 			part(h, l.Name)
 		}
-		for _, control := range r.controls {
+		for _, control := range controls[r] {
 			text, err := proto.MarshalOptions{Deterministic: true}.Marshal(control)
 			if err != nil {
 				// A policy that cannot be told from another one must not pass for it.

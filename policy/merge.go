@@ -87,7 +87,7 @@ func entries(texts []string, d declared, field string) []written {
 }
 
 // compileMethod returns the rule of a method, nil if nothing says who may call it.
-func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rule {
+func (c *compiler) compileMethod(full string, d protoreflect.MethodDescriptor, m merged) *Rule {
 	denied := c.resolve(m.denied)
 	callers := c.resolve(m.callers)
 	c.refuseUnreachable(callers, denied)
@@ -97,20 +97,31 @@ func (c *compiler) compileMethod(d protoreflect.MethodDescriptor, m merged) *Rul
 	if m.at == nil && m.closed == nil {
 		return nil
 	}
-	return &Rule{
-		access:      c.share(m, callers, denied),
-		method:      fullMethod(d),
+	r := &Rule{
+		access: c.share(m, callers, denied),
+		settings: c.shareSettings(settings{
+			maxDeadline: m.maxDeadline,
+			maxRequest:  m.maxRequest,
+			maxResponse: m.maxResponse,
+			budget:      newBudget(m.budget),
+			breaker:     newBreaker(m.breaker),
+			class:       class,
+		}),
+		method:      full,
 		descriptor:  d,
-		maxDeadline: m.maxDeadline,
-		maxRequest:  m.maxRequest,
-		maxResponse: m.maxResponse,
-		budget:      newBudget(m.budget),
-		breaker:     newBreaker(m.breaker),
 		limits:      limits,
 		transaction: transaction,
-		class:       class,
-		controls:    m.controls(),
 	}
+	c.controls[r] = m.controls()
+	return r
+}
+
+// shareSettings returns settings that equal s, the same for all methods.
+func (c *compiler) shareSettings(s settings) *settings {
+	if c.settings[s] == nil {
+		c.settings[s] = &s
+	}
+	return c.settings[s]
 }
 
 // controls is what else the rule says, for the policy's hash.

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Policy is the compiled table: for each method its [Rule]. It is immutable and safe for concurrent use. The zero Policy has no
@@ -15,8 +17,8 @@ type Policy struct {
 	hash     string
 	file     string
 	rules    map[string]*Rule
-	known    map[string]string // full method -> .proto file, with or without a rule
-	names    map[string][]binding
+	services map[string]protoreflect.ServiceDescriptor // all that are known, with or without rules
+	names    map[string][]Pattern
 	denyList *denyList
 }
 
@@ -60,16 +62,24 @@ func (p *Policy) Callee(name string) (Matcher, error) {
 	if len(bound) == 0 {
 		return Matcher{}, fmt.Errorf("policy: callee: the name %q is not bound in %s%s", name, p.file, suggestion(name, slices.Sorted(maps.Keys(p.names))))
 	}
-	for _, b := range bound {
-		m.patterns = append(m.patterns, b.pattern)
-	}
+	m.patterns = bound
 	return m, nil
 }
 
 // Missing says what to write, and where, for a method that has no rule.
 func (p *Policy) Missing(fullMethod string) string {
-	if proto := p.known[fullMethod]; proto != "" {
-		return fmt.Sprintf("%s has no rule: give it callers (or nobody) in %s, or under methods in %s", fullMethod, proto, p.file)
+	if s := p.serviceOf(fullMethod); s != nil {
+		return fmt.Sprintf("%s has no rule: give it callers (or nobody) in %s, or under methods in %s", fullMethod, s.ParentFile().Path(), p.file)
 	}
 	return fmt.Sprintf("%s has no rule, and the descriptor of its service was not given: pass it to policy.Load or policy.Compile, or give the service callers (or nobody) under services in %s", fullMethod, p.file)
+}
+
+// serviceOf returns the service that has a method, nil if that is not known.
+func (p *Policy) serviceOf(fullMethod string) protoreflect.ServiceDescriptor {
+	service, name, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	s := p.services[service]
+	if s == nil || s.Methods().ByName(protoreflect.Name(name)) == nil {
+		return nil
+	}
+	return s
 }

@@ -3,7 +3,6 @@ package policy
 import (
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -17,18 +16,22 @@ const (
 // use. A nil *Rule denies everybody.
 type Rule struct {
 	*access
+	*settings
 
 	method      string
 	descriptor  protoreflect.MethodDescriptor
+	limits      []*RateLimit
+	transaction *Transaction
+}
+
+// settings is what of a rule is numbers. APIs with thousands of methods have few that differ: methods whose settings are equal share one.
+type settings struct {
 	maxDeadline time.Duration
 	maxRequest  int
 	maxResponse int
 	budget      Budget
-	breaker     *Breaker
-	limits      []*RateLimit
-	transaction *Transaction
+	breaker     Breaker
 	class       RecordClass
-	controls    []proto.Message
 }
 
 // access is who may call. Methods whose callers are declared in the same places share one.
@@ -68,7 +71,7 @@ func (r *Rule) MaxResponseBytes() int { return r.maxResponse }
 func (r *Rule) Budget() Budget { return r.budget }
 
 // Breaker returns the circuit breaker of clients that call the method.
-func (r *Rule) Breaker() *Breaker { return r.breaker }
+func (r *Rule) Breaker() *Breaker { return &r.breaker }
 
 // RateLimits returns the rate limits of the method, all of which hold. It must not be modified.
 func (r *Rule) RateLimits() []*RateLimit { return r.limits }
