@@ -20,6 +20,8 @@ type Validator struct {
 	first protovalidate.Validator
 	all   func() (protovalidate.Validator, error)
 	types map[protoreflect.FullName]bool // nil: any
+	// fast has what is known of types' rules without protovalidate.
+	fast  programs
 	texts texts
 }
 
@@ -52,14 +54,32 @@ func compile(types []protoreflect.MessageDescriptor, opts ...protovalidate.Valid
 	})}
 	var errs []error
 	for _, t := range all {
-		// An empty message of each type brings the compilation errors of that type to light.
-		var broken *protovalidate.CompilationError
-		if err := first.Validate(dynamicpb.NewMessage(t)); errors.As(err, &broken) {
+		if err := compiled(first, t); err != nil {
 			errs = append(errs, fmt.Errorf("validate: %s: message %s: %w", t.ParentFile().Path(), t.FullName(), err))
 		}
 		v.texts.collect(t)
 	}
+	if len(errs) == 0 {
+		v.fast = compilePrograms(types)
+	}
 	return v, errors.Join(errs...)
+}
+
+// compiled returns what of t's rules cannot be compiled. An empty message brings it to light, looked at one field at a time: the first
+// rule that it breaks would otherwise hide the rules after it.
+func compiled(validator protovalidate.Validator, t protoreflect.MessageDescriptor) error {
+	looked := []protoreflect.Descriptor{t}
+	for i := range t.Fields().Len() {
+		looked = append(looked, t.Fields().Get(i))
+	}
+	for _, at := range looked {
+		only := protovalidate.FilterFunc(func(_ protoreflect.Message, d protoreflect.Descriptor) bool { return d == at })
+		var broken *protovalidate.CompilationError
+		if err := validator.Validate(dynamicpb.NewMessage(t), protovalidate.WithFilter(only)); errors.As(err, &broken) {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxDetailed is the largest message of which all violations are reported. Of a larger one it is the first alone: a long list of wrong
@@ -69,27 +89,48 @@ const maxDetailed = 4 << 10
 // Check returns nil if msg keeps its rules, a [*Violations] if it breaks some, and any other error if that cannot be decided:
 // the message is of a type that the Validator was not compiled for, or a rule cannot be evaluated on it.
 func (v *Validator) Check(msg proto.Message) error {
-	if name := msg.ProtoReflect().Descriptor().FullName(); v.types != nil && !v.types[name] {
-		return fmt.Errorf("validate: no rules were compiled for %s", name)
-	}
-	err := v.first.Validate(msg)
-	if err == nil {
+	m := msg.ProtoReflect()
+	p := v.fast[m.Descriptor()]
+	if p != nil && p.certain(m) && (p.whole() || v.first.Validate(msg, p.rest...) == nil) {
 		return nil
 	}
-	if proto.Size(msg) <= maxDetailed {
-		// Whatever the second look finds, the first one stands: a rule over the time of day can change its mind between the two.
-		if all, compileErr := v.all(); compileErr == nil {
-			if detailed := all.Validate(msg); detailed != nil {
-				err = detailed
-			}
-		}
+	if name := m.Descriptor().FullName(); v.types != nil && !v.types[name] {
+		return fmt.Errorf("validate: no rules were compiled for %s", name)
+	}
+	err := v.validate(msg, p != nil)
+	if err == nil {
+		return nil
 	}
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
 		// What the evaluation says of its failure may hold values of the message.
-		return fmt.Errorf("validate: a rule of %s cannot be evaluated on this message (%T)", msg.ProtoReflect().Descriptor().FullName(), err)
+		return fmt.Errorf("validate: a rule of %s cannot be evaluated on this message (%T)", m.Descriptor().FullName(), err)
 	}
 	return v.texts.violations(invalid)
+}
+
+// validate is protovalidate's answer to msg, with all violations unless it is a large one.
+func (v *Validator) validate(msg proto.Message, doubtful bool) error {
+	var first error
+	if !doubtful {
+		// Nearly every message is valid, and of what is valid the size is not needed.
+		if first = v.first.Validate(msg); first == nil {
+			return nil
+		}
+	}
+	if proto.Size(msg) <= maxDetailed {
+		if all, err := v.all(); err == nil {
+			if detailed := all.Validate(msg); detailed != nil || doubtful {
+				return detailed
+			}
+			// Whatever the second look finds, the first one stands: a rule over the time of day can change its mind between the two.
+			return first
+		}
+	}
+	if doubtful {
+		return v.first.Validate(msg)
+	}
+	return first
 }
 
 // transitive returns types and every message type that a field of theirs can hold, each once, in the order they are met.

@@ -148,8 +148,10 @@ func withoutKeys(path *validatepb.FieldPath) *validatepb.FieldPath {
 	}
 	out := &validatepb.FieldPath{}
 	for _, e := range path.GetElements()[:min(len(path.GetElements()), maxElements)] {
-		e = proto.CloneOf(e)
-		if _, isIndex := e.GetSubscript().(*validatepb.FieldPathElement_Index); !isIndex {
+		switch e.GetSubscript().(type) {
+		case nil, *validatepb.FieldPathElement_Index:
+		default:
+			e = proto.CloneOf(e)
 			e.Subscript = nil
 		}
 		out.Elements = append(out.Elements, e)
