@@ -66,6 +66,9 @@ func (p *program) certain(m protoreflect.Message) bool {
 // whole reports whether the program answers for all rules of its type.
 func (p *program) whole() bool { return p != nil && p.rest == nil }
 
+// empty reports whether the program has nothing to look at.
+func (p *program) empty() bool { return len(p.fields)+len(p.oneofs)+len(p.messages) == 0 }
+
 // programs makes programs, each type's once. A type of which nothing can be said has nil, and so has one that is being made: what contains
 // itself is left to protovalidate.
 type programs map[protoreflect.MessageDescriptor]*program
@@ -115,8 +118,8 @@ func (ps programs) compile(t protoreflect.MessageDescriptor) *program {
 	if !isRest {
 		return p
 	}
-	if len(p.done) == 0 || containsItself(t) {
-		// protovalidate would be told to pass over fields of the same type further down.
+	if p.empty() || containsItself(t) {
+		// Nothing is gained, or protovalidate would pass over fields of messages of the same type further down as well.
 		return nil
 	}
 	done := p.done

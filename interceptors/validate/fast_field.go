@@ -47,7 +47,7 @@ func (ps programs) value(d protoreflect.FieldDescriptor, left leftRules) ([]chec
 		if !left.empty() || !inner.whole() {
 			return nil, false
 		}
-		if len(inner.fields)+len(inner.oneofs)+len(inner.messages) == 0 {
+		if inner.empty() {
 			return nil, true
 		}
 		return []check{func(v protoreflect.Value) bool { return inner.certain(v.Message()) }}, true
