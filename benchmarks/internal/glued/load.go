@@ -11,8 +11,8 @@ import (
 // callers is how many goroutines share the one connection of a side.
 const callers = 64
 
-// spread makes n calls from all callers, and returns the first error of one.
-func spread(n int, call func() error) error {
+// spread makes n calls from so many callers, and returns the first error of one.
+func spread(n, callers int, call func() error) error {
 	var all sync.WaitGroup
 	errs := make(chan error, callers)
 	for i := range callers {
@@ -34,8 +34,13 @@ func spread(n int, call func() error) error {
 	}
 }
 
-// side makes a side of calls that must be answered with the entry that the service has.
-func side(name string, c benchv1.TransferServiceClient, rules bool) row.Side {
+// Side makes a side of calls from 64 callers, with a message that has rules or without, which must be answered with the entry that the
+// service has.
+func Side(name string, c benchv1.TransferServiceClient, rules bool) row.Side {
+	return sideOf(name, c, rules, callers)
+}
+
+func sideOf(name string, c benchv1.TransferServiceClient, rules bool, callers int) row.Side {
 	one := func() error {
 		resp, err := TransferPlain(c)
 		return answered(resp.GetEntry(), err)
@@ -46,7 +51,7 @@ func side(name string, c benchv1.TransferServiceClient, rules bool) row.Side {
 			return answered(resp.GetEntry(), err)
 		}
 	}
-	return row.Side{Name: name, Run: func(n int) error { return spread(n, one) }}
+	return row.Side{Name: name, Run: func(n int) error { return spread(n, callers, one) }}
 }
 
 func answered(entry string, err error) error {

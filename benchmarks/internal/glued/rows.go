@@ -68,7 +68,7 @@ func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, 
 		return nil, err
 	}
 	rules := c.level >= WithValidation
-	m, err := row.Interleave(rounds, turn, side("bare", bare, rules), side("guarded", guarded, rules), side("glued", stack, rules))
+	m, err := row.Interleave(rounds, turn, Side("bare", bare, rules), Side("guarded", guarded, rules), Side("glued", stack, rules))
 	if err != nil {
 		return nil, err
 	}
