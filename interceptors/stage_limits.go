@@ -161,11 +161,31 @@ type taken struct {
 // takeLocal takes from limits that are kept in this process, or that are to be for now. What is held is not on the stack here: the reader
 // of each connection, which runs the tap, would keep a stack of twice the size for as long as the connection is open.
 func (l *limits) takeLocal(ctx context.Context, c *chain.Call, all []*limit, m proto.Message, now time.Time) *chain.Refusal {
+	if len(all) == 1 {
+		return l.takeOne(ctx, c, all[0], m, now) // as most rules have, and there is nothing to give back
+	}
 	h := l.held.Get().(*held) //nolint:forcetypeassert // It holds nothing else.
 	r := h.take(ctx, l, c, all, m, now)
 	*h = held{}
 	l.held.Put(h)
 	return r
+}
+
+// takeOne takes from the only limit there is.
+func (l *limits) takeOne(ctx context.Context, c *chain.Call, one *limit, m proto.Message, now time.Time) *chain.Refusal {
+	cost, applies, r := one.cost(m)
+	if r != nil || !applies {
+		return r
+	}
+	var room [128]byte
+	key, r := one.key(ctx, room[:0], c, m)
+	if r != nil {
+		return r
+	}
+	if result := one.local.Take(now, key, cost); !result.Allowed {
+		return l.refuse(ctx, one, result)
+	}
+	return nil
 }
 
 // take takes from all limits, or gives back what it took.
