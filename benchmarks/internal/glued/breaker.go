@@ -26,8 +26,9 @@ func newBreaker(method string) *gobreaker.CircuitBreaker[struct{}] {
 			switch status.Code(err) {
 			case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.DataLoss:
 				return false
+			default:
+				return true
 			}
-			return true
 		},
 		IsExcluded: func(err error) bool {
 			code := status.Code(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -73,8 +74,8 @@ services:
 
 // Close ends all servers and connections.
 func (w *World) Close() {
-	for i := len(w.ends) - 1; i >= 0; i-- {
-		w.ends[i]()
+	for _, end := range slices.Backward(w.ends) {
+		end()
 	}
 }
 
