@@ -57,11 +57,11 @@ func (a api) descriptors() ([]protoreflect.FileDescriptor, error) {
 // file is the file with the methods from first on.
 func (a api) file(first, methods int) *descriptorpb.FileDescriptorProto {
 	f := &descriptorpb.FileDescriptorProto{
-		Name: proto.String(fmt.Sprintf("scale/v1/part_%d.proto", first/methodsOfFile)), Package: proto.String("scale.v1"), Syntax: proto.String("proto3"),
+		Name: new(fmt.Sprintf("scale/v1/part_%d.proto", first/methodsOfFile)), Package: new("scale.v1"), Syntax: new("proto3"),
 	}
 	for n := first; n < first+methods; n++ {
 		if n%methodsOfService == 0 {
-			s := &descriptorpb.ServiceDescriptorProto{Name: proto.String(fmt.Sprintf("Part%dService", n/methodsOfService))}
+			s := &descriptorpb.ServiceDescriptorProto{Name: new(fmt.Sprintf("Part%dService", n/methodsOfService))}
 			if a.ofService != nil {
 				s.Options = &descriptorpb.ServiceOptions{}
 				proto.SetExtension(s.Options, grpcguardv1.E_Service, a.ofService())
@@ -70,9 +70,9 @@ func (a api) file(first, methods int) *descriptorpb.FileDescriptorProto {
 		}
 		s := f.Service[len(f.Service)-1]
 		m := &descriptorpb.MethodDescriptorProto{
-			Name:       proto.String(fmt.Sprintf("Post%d", n)),
-			InputType:  proto.String(fmt.Sprintf(".scale.v1.Post%dRequest", n)),
-			OutputType: proto.String(fmt.Sprintf(".scale.v1.Post%dResponse", n)),
+			Name:       new(fmt.Sprintf("Post%d", n)),
+			InputType:  new(fmt.Sprintf(".scale.v1.Post%dRequest", n)),
+			OutputType: new(fmt.Sprintf(".scale.v1.Post%dResponse", n)),
 		}
 		if a.rule != nil {
 			m.Options = &descriptorpb.MethodOptions{}
@@ -86,10 +86,10 @@ func (a api) file(first, methods int) *descriptorpb.FileDescriptorProto {
 
 // message is a message of strings.
 func message(name string, fields ...string) *descriptorpb.DescriptorProto {
-	m := &descriptorpb.DescriptorProto{Name: proto.String(name)}
+	m := &descriptorpb.DescriptorProto{Name: new(name)}
 	for i, field := range fields {
 		m.Field = append(m.Field, &descriptorpb.FieldDescriptorProto{
-			Name: proto.String(field), JsonName: proto.String(field), Number: proto.Int32(int32(i + 1)),
+			Name: new(field), JsonName: new(field), Number: new(int32(i + 1)),
 			Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 		})
 	}

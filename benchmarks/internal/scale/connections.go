@@ -46,7 +46,7 @@ func (w *world) servers() ([]server, error) {
 	}
 	return []server{
 		{bareTLS, func() ([]grpc.ServerOption, error) {
-			return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(tlsconfig.MTLSServerConfig(w.server, w.server, tlsconfig.AuthorizeAny())))}, nil
+			return []grpc.ServerOption{grpc.Creds(w.bareCredentials())}, nil
 		}},
 		{goSPIFFE, func() ([]grpc.ServerOption, error) {
 			return []grpc.ServerOption{grpc.Creds(grpccredentials.MTLSServerCredentials(w.server, w.server, tlsconfig.AuthorizeAny()))}, nil
@@ -59,6 +59,10 @@ func (w *world) servers() ([]server, error) {
 			return g.ServerOptions(), nil
 		}},
 	}, nil
+}
+
+func (w *world) bareCredentials() credentials.TransportCredentials {
+	return credentials.NewTLS(tlsconfig.MTLSServerConfig(w.server, w.server, tlsconfig.AuthorizeAny()))
 }
 
 // dialers is how many connections are opened at a time. Handshakes are work for the processor, and nothing is gained by more.
@@ -88,15 +92,15 @@ func (w *world) perConnection(s server, n int) (float64, error) {
 }
 
 // measure opens n connections beyond some that have warmed the server up, and returns what each of them holds.
-func (w *world) measure(address string, n int) (_ float64, err error) {
+func (w *world) measure(address string, n int) (float64, error) {
 	warm, err := w.open(address, 0, dialers)
-	defer func() { err = errors.Join(err, shut(warm)) }()
+	defer shut(warm)
 	if err != nil {
 		return 0, err
 	}
 	before := settled()
 	all, err := w.open(address, dialers, n)
-	defer func() { err = errors.Join(err, shut(all)) }()
+	defer shut(all)
 	if err != nil {
 		return 0, err
 	}
@@ -132,17 +136,19 @@ func (w *world) open(address string, first, n int) ([]net.Conn, error) {
 	return conns, errors.Join(errs...)
 }
 
-func shut(conns []net.Conn) error {
+func shut(conns []net.Conn) {
 	for _, c := range conns {
 		if c != nil {
 			// What matters is that the server's end is gone, which it is when the server has stopped.
 			_ = c.Close()
 		}
 	}
-	return nil
 }
 
-// Connections measures the memory of n idle connections, in rounds in which the servers come in random order, and returns bytes a
+// firstRound is how many connections the round has that does not count.
+const firstRound = 200
+
+// connections measures the memory of n idle connections, in rounds in which the servers come in random order, and returns bytes a
 // connection by the name of the server, a value a round. The callers are in this process too, as small as they can be and the same for
 // all servers: differences are the server's.
 func (w *world) connections(n, rounds int) (map[string][]float64, error) {
@@ -151,8 +157,14 @@ func (w *world) connections(n, rounds int) (map[string][]float64, error) {
 		return nil, err
 	}
 	values := make(map[string][]float64)
-	for range rounds {
+	for round := range rounds + 1 {
 		for _, i := range rand.Perm(len(servers)) {
+			if round == 0 { // What the process makes once, for any server, counts for none.
+				if _, err := w.perConnection(servers[i], min(n, firstRound)); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			bytes, err := w.perConnection(servers[i], n)
 			if err != nil {
 				return nil, err

@@ -16,10 +16,10 @@ func inUse() (heap, stacks float64) {
 	return float64(samples[0].Value.Uint64()), float64(samples[1].Value.Uint64())
 }
 
-// heldBy returns the bytes on the heap that what make returns holds, beyond what was there before, and what it returned.
-func heldBy[T any](make func() (T, error)) (held T, bytes float64, err error) {
+// heldBy returns the bytes on the heap that what hold returns holds, beyond what was there before, and what it returned.
+func heldBy[T any](hold func() (T, error)) (held T, bytes float64, err error) {
 	before, _ := inUse()
-	if held, err = make(); err != nil {
+	if held, err = hold(); err != nil {
 		return held, 0, err
 	}
 	after, _ := inUse()

@@ -54,6 +54,10 @@ func Curves(quick bool) ([]Curve, error) {
 // Measure is [Rows] and [Curves] of one run.
 func Measure(quick bool) ([]row.Row, []Curve, error) {
 	r := &run{sizes: sizesOf(quick)}
+	return r.measure()
+}
+
+func (r *run) measure() ([]row.Row, []Curve, error) {
 	for _, part := range []func() error{r.ofMethods, r.ofCallers, r.ofConnections} {
 		if err := part(); err != nil {
 			return nil, nil, err
