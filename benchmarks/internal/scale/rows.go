@@ -35,11 +35,11 @@ func sizesOf(quick bool) sizes {
 	return sizes{
 		methods: []int{1, 10, 100, 1000, 10_000, 50_000}, exact: []int{1, 10, 100, 1000, 10_000, 100_000},
 		callers: []int{1, 1000, 10_000, 100_000, 1_000_000}, connections: []int{100, 1000, 10_000},
-		memoryRounds: 3, connectionRounds: 3, rounds: 9, turn: 100 * time.Millisecond,
+		memoryRounds: 1, connectionRounds: 2, rounds: 9, turn: 100 * time.Millisecond,
 	}
 }
 
-// Rows measures what scale costs. Quick takes less than a minute and stays at a tenth of the sizes or less; in full it takes some minutes.
+// Rows measures what scale costs. Quick takes less than a minute and stays at a tenth of the sizes or less; in full, with some ten thousand handshakes a server and a round, it takes many minutes.
 func Rows(quick bool) ([]row.Row, error) {
 	rows, _, err := Measure(quick)
 	return rows, err
