@@ -144,6 +144,7 @@ func operand[T any](t protoreflect.MessageDescriptor, e ast.Expr, of celType[T])
 				return func(m protoreflect.Message) T { return of.field(m.Get(d)) }
 			}
 		}
+	default: // more than an operand
 	}
 	return nil
 }

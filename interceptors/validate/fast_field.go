@@ -84,8 +84,9 @@ func scalar(d protoreflect.FieldDescriptor, rules leftRules) []check {
 		return append(equality(rules, protoreflect.Value.Uint), bounds(rules, protoreflect.Value.Uint)...)
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
 		return bounds(rules, protoreflect.Value.Float)
+	default: // messages have programs
+		return nil
 	}
-	return nil
 }
 
 func (ps programs) items(d protoreflect.FieldDescriptor, left leftRules) ([]check, bool) {

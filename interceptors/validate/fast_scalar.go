@@ -2,7 +2,6 @@ package validate
 
 import (
 	"bytes"
-	"cmp"
 	"math"
 	"regexp"
 	"strings"
@@ -40,7 +39,7 @@ func setOf[T comparable](values []protoreflect.Value, get func(protoreflect.Valu
 
 // bounds takes gt, gte, lt and lte. Two that exclude each other mean "outside of", and are left. What is compared is what must hold, so
 // that a value which is no number keeps none.
-func bounds[T cmp.Ordered](rules leftRules, get func(protoreflect.Value) T) []check {
+func bounds[T int64 | uint64 | float64](rules leftRules, get func(protoreflect.Value) T) []check {
 	bound := func(exclusive, inclusive protoreflect.Name) (limit T, is, strict bool) {
 		d := rules.Descriptor().Fields()
 		switch {
@@ -53,7 +52,7 @@ func bounds[T cmp.Ordered](rules leftRules, get func(protoreflect.Value) T) []ch
 	}
 	low, hasLow, lowStrict := bound("gt", "gte")
 	high, hasHigh, highStrict := bound("lt", "lte")
-	if hasLow && low != low || hasHigh && high != high || hasLow && hasHigh && high < low {
+	if math.IsNaN(float64(low)) || math.IsNaN(float64(high)) || hasLow && hasHigh && high < low {
 		return nil
 	}
 	for _, name := range []protoreflect.Name{"gt", "gte", "lt", "lte"} {

@@ -219,8 +219,9 @@ func (g generator) scalar(d protoreflect.FieldDescriptor, zero protoreflect.Valu
 		return protoreflect.ValueOfFloat32(float32(pick(g, someFloats)))
 	case protoreflect.DoubleKind:
 		return protoreflect.ValueOfFloat64(pick(g, someFloats))
+	default:
+		return zero
 	}
-	return zero
 }
 
 func (g generator) oneof(m *descriptorpb.DescriptorProto) {

@@ -76,6 +76,7 @@ func (p *pattern) add(part *syntax.Regexp) bool {
 		least, most, one = 1, -1, part.Sub[0]
 	case syntax.OpQuest:
 		least, most, one = 0, 1, part.Sub[0]
+	default: // it stands there once
 	}
 	places, is := classes(one)
 	switch {
@@ -127,6 +128,7 @@ func classes(re *syntax.Regexp) ([]*class, bool) {
 			}
 		}
 		return []*class{c}, true
+	default:
+		return nil, false
 	}
-	return nil, false
 }

@@ -60,7 +60,7 @@ func variant(change func(*descriptorpb.DescriptorProto)) protoreflect.MessageDes
 	original := (&benchv1.TransferRequest{}).ProtoReflect().Descriptor()
 	file := protodesc.ToFileDescriptorProto(original.ParentFile())
 	file = proto.CloneOf(file)
-	file.Name = proto.String("variant/" + file.GetName())
+	file.Name = new("variant/" + file.GetName())
 	change(file.GetMessageType()[original.Index()])
 	made, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
 	if err != nil {
@@ -71,7 +71,7 @@ func variant(change func(*descriptorpb.DescriptorProto)) protoreflect.MessageDes
 
 func setExpression(m *descriptorpb.DescriptorProto, source string) {
 	proto.SetExtension(m.GetOptions(), validatepb.E_Message, &validatepb.MessageRules{Cel: []*validatepb.Rule{
-		{Id: proto.String("transfer.accounts_differ"), Expression: proto.String(source)},
+		{Id: new("transfer.accounts_differ"), Expression: new(source)},
 	}})
 }
 

@@ -20,3 +20,19 @@ func TestRows(t *testing.T) {
 			row.Median(r.Theirs.Values), row.Median(r.Theirs.Allocs), row.Median(r.Ratios()))
 	}
 }
+
+// A transfer that keeps its rules costs no allocation.
+func TestAValidTransferAllocatesNothing(t *testing.T) {
+	both, err := newPair(transfer().ProtoReflect().Descriptor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := transfer()
+	if n := testing.AllocsPerRun(100, func() {
+		if err := both.ours.Check(m); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -54,6 +54,7 @@ func FuzzTransferOnTheWire(f *testing.F) {
 // side is both validators for one type.
 type side struct {
 	*pair
+
 	desc protoreflect.MessageDescriptor
 }
 

@@ -24,21 +24,15 @@ func (v verdict) differs(other verdict) bool {
 
 // verdicts asks both sides.
 func (p *pair) verdicts(m proto.Message) (ours, theirs verdict) {
-	switch err := p.ours.Check(m); {
-	case err == nil:
-		ours.valid = true
-	default:
-		if invalid, is := errors.AsType[*validate.Violations](err); is {
-			ours.broken = named(invalid.Proto.GetViolations())
-		}
+	err := p.ours.Check(m)
+	ours.valid = err == nil
+	if invalid, is := errors.AsType[*validate.Violations](err); is {
+		ours.broken = named(invalid.Proto.GetViolations())
 	}
-	switch err := p.theirs.Validate(m); {
-	case err == nil:
-		theirs.valid = true
-	default:
-		if invalid, is := errors.AsType[*protovalidate.ValidationError](err); is {
-			theirs.broken = named(invalid.ToProto().GetViolations())
-		}
+	err = p.theirs.Validate(m)
+	theirs.valid = err == nil
+	if invalid, is := errors.AsType[*protovalidate.ValidationError](err); is {
+		theirs.broken = named(invalid.ToProto().GetViolations())
 	}
 	return ours, theirs
 }
