@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // hashPolicy hashes what a policy allows, denies and records, in one fixed order, and nothing of where or how it is written. Every part
@@ -62,11 +60,7 @@ func sorted(s []string) []string {
 
 // canonical lists a set in an order that does not depend on how it was declared: it is a set.
 func (s *callerSet) canonical() string {
-	ids := slices.Collect(maps.Keys(s.ids))
-	texts := make([]string, 0, len(ids)+len(s.patterns))
-	for _, id := range ids {
-		texts = append(texts, spiffeid.ID.String(id))
-	}
+	texts := slices.AppendSeq(make([]string, 0, len(s.ids)+len(s.patterns)), maps.Keys(s.ids))
 	for _, p := range s.patterns {
 		texts = append(texts, p.pattern.String())
 	}
