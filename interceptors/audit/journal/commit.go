@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// segment is the segment that is written to. Its first end bytes are durable.
+// segment is the segment that is written to. Its first end bytes are durable; behind them there are zeros up to its size.
 type segment struct {
 	path   string
 	file   *os.File
+	info   os.FileInfo // of file, for its identity
 	first  uint64
 	end    int64
+	size   int64
 	last   int64 // offset of the last block, 0 if there is none
 	sealed bool
 
@@ -44,7 +46,7 @@ func (j *Journal) commit() {
 		select {
 		case <-j.wake:
 		case <-idle.C:
-			if err := j.segment.check(); err != nil {
+			if err := j.segment.rests(); err != nil {
 				j.fail(err)
 			}
 		}
@@ -52,6 +54,7 @@ func (j *Journal) commit() {
 			b, last := j.take(expect)
 			if b == nil {
 				if last {
+					j.leave()
 					return
 				}
 				break
@@ -136,18 +139,23 @@ func (j *Journal) write(b *batch) error {
 	}
 	s := j.segment
 	at := s.end
-	if err := j.extend(b.buf); err != nil {
+	if err := j.extend(b.buf, min(growth, j.opts.SegmentBytes-at-int64(len(b.buf)))); err != nil {
 		return err
 	}
 	s.last = at
 	return nil
 }
 
-// extend appends to the segment and makes it durable.
-func (j *Journal) extend(data []byte) error {
+// extend appends to the segment and makes it durable. Where the segment has to grow for it, it grows by so many zeros more.
+func (j *Journal) extend(data []byte, zeros int64) error {
 	s := j.segment
-	if err := s.check(); err != nil {
-		return err
+	end := s.end + int64(len(data))
+	grows := end > s.size
+	if grows {
+		// Writing would hide that it was truncated, or written to by others.
+		if err := s.check(); err != nil {
+			return err
+		}
 	}
 	if _, err := j.opts.write(s.file, data, s.end); err != nil {
 		if noRoom(err) {
@@ -155,25 +163,18 @@ func (j *Journal) extend(data []byte) error {
 		}
 		return fmt.Errorf("journal: writing %s: %w", s.path, err)
 	}
+	if grows {
+		if err := j.grow(end, zeros); err != nil {
+			return err
+		}
+	}
 	// Whatever an fsync says, the next one may say that all is well when it is not, since the kernel forgets what it could not write.
 	// So none is tried again; and no room, told this late, is a failure like any other.
 	if err := j.opts.sync(s.file); err != nil {
 		return fmt.Errorf("journal: fsync of %s: %w", s.path, err)
 	}
-	s.end += int64(len(data))
+	s.end = end
 	return s.check()
-}
-
-// check notices that the segment was removed, replaced, truncated or written to by others.
-func (s *segment) check() error {
-	info, err := s.file.Stat()
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if info.Size() != s.end {
-		return tampered("%s has %d bytes, and %d were written", s.path, info.Size(), s.end)
-	}
-	return sameFile(s.file, s.path)
 }
 
 // takeBack undoes a write for which there was no room. That is safe where it would not be after a failed fsync: the write began
@@ -184,6 +185,7 @@ func (j *Journal) takeBack(cause error) error {
 	if err := s.file.Truncate(s.end); err != nil {
 		return fmt.Errorf("journal: taking back a write to %s for which there was no room: %w", s.path, err)
 	}
+	s.size = s.end
 	if err := s.check(); err != nil {
 		return err
 	}
@@ -212,9 +214,13 @@ func (j *Journal) rotate(first uint64) error {
 	}
 	old := j.segment
 	if !old.sealed {
+		// A finished segment ends with its seal.
+		if err := old.trim(); err != nil {
+			return errors.Join(err, next.file.Close())
+		}
 		seal := make([]byte, blockSize)
 		block{seal: true, first: first}.encode(seal, j.id)
-		if err := j.extend(seal); err != nil {
+		if err := j.extend(seal, 0); err != nil {
 			return errors.Join(err, next.file.Close())
 		}
 		old.sealed = true
@@ -248,7 +254,13 @@ func (j *Journal) createSegment(first uint64) (*segment, error) {
 	if err := j.opts.sync(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("journal: fsync of %s: %w", temporary, err), f.Close())
 	}
-	return &segment{path: segmentPath(j.dir, first), file: f, first: first, end: headerSize, created: created, opened: time.Now()}, nil
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("journal: %w", err), f.Close())
+	}
+	return &segment{
+		path: segmentPath(j.dir, first), file: f, info: info, first: first, end: headerSize, size: headerSize, created: created, opened: time.Now(),
+	}, nil
 }
 
 func (j *Journal) nameSegment(s *segment) error {

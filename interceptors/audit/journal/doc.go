@@ -2,9 +2,10 @@
 // added, altered or removed since.
 //
 // [Journal.Append] returns when its record is durable. All records that wait at the same time share one write and one fdatasync.
-// The records lie in segments, files that only grow. A Merkle log follows behind: its leaf i is record i, so it is a function of
-// the segments and of nothing else, and a crash cannot make the two disagree. Its tiles are laid out as C2SP tlog-tiles says, and at
-// most a second after a record is acknowledged a signed checkpoint, a C2SP tlog-checkpoint, covers it. Both are read by others' tools.
+// The records lie in segments, files that only grow; while the journal is open the last one ends with up to 1 MiB of zeros. A Merkle
+// log follows behind: its leaf i is record i, so it is a function of the segments and of nothing else, and a crash cannot make the two
+// disagree. Its tiles are laid out as C2SP tlog-tiles says, and at most a second after a record is acknowledged a signed checkpoint, a
+// C2SP tlog-checkpoint, covers it. Both are read by others' tools.
 //
 // A folder holds:
 //

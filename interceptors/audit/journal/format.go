@@ -19,7 +19,8 @@ import (
 // who does not know the name; a frame's covers the record's index as well, so that a frame cannot stand in another's place. The zero
 // before a record is the one that RFC 6962 puts before a leaf: a leaf is hashed as it lies.
 //
-// The last block of a finished segment is its seal, which has no frames; first is then the index of the next segment's first record.
+// The last block of a finished segment is its seal, which has no frames; first is then the index of the next segment's first record. In
+// the segment that is written to, zeros follow the last block: no block begins with them.
 const (
 	headerSize = 64
 	blockSize  = 24

@@ -196,7 +196,14 @@ func (j *Journal) reopen(s *scanner) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	j.segment = &segment{path: s.path, file: f, first: s.head.first, end: s.offset, last: s.last, sealed: s.sealed, created: s.head.created, opened: time.Now()}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(fmt.Errorf("journal: %w", err), f.Close())
+	}
+	j.segment = &segment{
+		path: s.path, file: f, info: info, first: s.head.first, end: s.offset, size: s.offset, last: s.last, sealed: s.sealed,
+		created: s.head.created, opened: time.Now(),
+	}
 	if err := f.Truncate(s.offset); err != nil {
 		return fmt.Errorf("journal: removing what a crash left in %s: %w", s.path, err)
 	}

@@ -61,6 +61,7 @@ type scanner struct {
 	offset int64 // of the next block
 	next   uint64
 	sealed bool
+	zeros  bool  // the end was zeros, and not that of the file
 	last   int64 // offset of the last block read that holds records, 0 before
 	buffer []byte
 }
@@ -109,18 +110,28 @@ func (s *scanner) corrupt(at int64, record uint64, reason string) error {
 }
 
 // block reads the next block and checks it. Blocks that end before record from are passed over unread, with a nil body. At the end
-// the error is io.EOF; anything that is no whole block is a CorruptError, and offset stays at its beginning. The body is valid until
-// the next call.
+// of the file, or where only zeros follow, the error is io.EOF; anything that is no whole block is a CorruptError, and offset stays at
+// its beginning. The body is valid until the next call, and there must be none after the end.
 func (s *scanner) block(from uint64) (h block, body []byte, err error) {
 	var head [blockSize]byte
 	n, err := io.ReadFull(s.in, head[:])
 	switch {
 	case errors.Is(err, io.EOF):
 		return block{}, nil, io.EOF
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return block{}, nil, s.corrupt(0, s.next, fmt.Sprintf("the file ends %d bytes into a block's header", n))
-	case err != nil:
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
 		return block{}, nil, fmt.Errorf("journal: %w", err)
+	case isZero(head[:n]):
+		zero, rerr := onlyZeros(s.in)
+		if rerr != nil {
+			return block{}, nil, rerr
+		}
+		if zero {
+			s.zeros = true
+			return block{}, nil, io.EOF
+		}
+	}
+	if err != nil {
+		return block{}, nil, s.corrupt(0, s.next, fmt.Sprintf("the file ends %d bytes into a block's header", n))
 	}
 	if s.sealed {
 		return block{}, nil, s.corrupt(0, s.next, "something follows the segment's seal")
@@ -172,14 +183,14 @@ func (s *scanner) body(h block, from uint64) ([]byte, error) {
 }
 
 // torn decides what a bad block at the end of the last segment is. A commit begins only when the one before is durable, so what a
-// crash leaves is at most one block that is not whole, and no block behind it. If there is one, or if there is more than a block
+// crash leaves is at most one block that is not whole, perhaps with zeros in it and behind it, and no block behind it. If there is one, or if there is more than a block
 // can hold, then a record that was acknowledged is damaged, and bad is returned as it is.
 func (s *scanner) torn(bad error) error {
 	info, err := s.file.Stat()
 	if err != nil {
 		return err
 	}
-	if s.sealed || info.Size()-s.offset > blockSize+maxBody {
+	if s.sealed || info.Size()-s.offset > blockSize+maxBody+growth {
 		return bad
 	}
 	rest := make([]byte, info.Size()-s.offset)

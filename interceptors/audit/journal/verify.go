@@ -196,6 +196,8 @@ func (v *verification) segment(s *scanner, last bool) error {
 	for {
 		h, body, err := s.block(v.report.From)
 		switch {
+		case errors.Is(err, io.EOF) && s.sealed && s.zeros && !last:
+			return s.corrupt(0, s.next, "something follows the segment's seal")
 		case errors.Is(err, io.EOF) && (last || s.sealed):
 			return nil
 		case errors.Is(err, io.EOF):
