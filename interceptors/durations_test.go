@@ -27,7 +27,9 @@ func TestDurationsAreMeasuredByMethodAndStatus(t *testing.T) {
 		status.Error(codes.Code(4711), "made up"), status.Error(codes.Code(4712), "made up"),
 	}
 	answer := make(chan error, 1)
-	w.echo.unary = func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) { return &pb.UnaryResponse{}, <-answer }
+	w.echo.unary = func(context.Context, *pb.UnaryRequest) (*pb.UnaryResponse, error) {
+		return &pb.UnaryResponse{}, <-answer
+	}
 	c, _ := w.guarded(newRecorder(), interceptors.Telemetry{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(clientReader))})
 	for _, err := range answers {
 		answer <- err
