@@ -7,7 +7,7 @@ LINT    := go tool -modfile=$(CURDIR)/.tools/golangci-lint.mod golangci-lint
 RACE    := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null 2>&1 && echo -race)
 FUZZTIME ?= 30s
 
-.PHONY: help demo demo-short test redis collector faults lint bench bench-quick generate fuzz fmt protodeps generated-fresh
+.PHONY: help demo demo-short test redis collector faults lint bench bench-quick profile generate fuzz fmt protodeps generated-fresh
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,11 +47,14 @@ faults: ## failing disks (strace makes them), and a journal and a bank that are 
 	JOURNAL_FAULTS=1 JOURNAL_KILLS=1000 go test ./interceptors/audit/journal -run 'TestInjected|TestKill' -count 1 -timeout 60m
 	GRPCGUARD_KILLS=1000 go test ./interceptors -run TestAKilledBank -count 1 -timeout 60m
 
-bench: ## what a guarded call costs beside a bare one, as ratios in one run
-	cd benchmarks && go run .
+bench: redis ## the perf suite beside its peers: minutes, and benchmarks/report/report.md; ARGS="-only calls,streams" for less
+	cd benchmarks && go run . $(ARGS)
 
-bench-quick: ## the same in a fraction of the time, noisier
-	cd benchmarks && go run . -quick
+bench-quick: redis ## the same in about a minute, noisier
+	cd benchmarks && go run . -quick $(ARGS)
+
+profile: ## profiles of our side of a row, ROW="a part of its name", for go tool pprof
+	cd benchmarks && go run . -profile "$(ROW)" $(ARGS)
 
 generate: protodeps ## generate Go from .proto
 	$(BUF) format -w

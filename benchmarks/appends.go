@@ -109,7 +109,7 @@ func newEach(d *disk) (*appender, error) {
 		at += int64(len(encoded))
 		return datasync(f)
 	}
-	return &appender{"a write and an fdatasync each", add, nothing, f.Close}, nil
+	return &appender{syncEach, add, nothing, f.Close}, nil
 }
 
 func newFile(d *disk) (*os.File, error) {
@@ -142,7 +142,7 @@ func newGroup(d *disk) (*appender, error) {
 	}
 	g := &group{file: f, wake: make(chan struct{}, 1), out: &groupOutcome{done: make(chan struct{})}}
 	go g.commit()
-	return &appender{"a bare group commit", g.add, nothing, func() error { close(g.wake); return f.Close() }}, nil
+	return &appender{bareGroupCommit, g.add, nothing, func() error { close(g.wake); return f.Close() }}, nil
 }
 
 func (g *group) add() error {

@@ -108,13 +108,13 @@ func TestLeasesAreFaster(t *testing.T) {
 
 func BenchmarkRedis(b *testing.B) {
 	server := redistest.Start(b)
-	for _, lease := range []uint64{0, 10, 100, 1000} {
+	for _, lease := range []uint64{0, 1000} {
 		name := fmt.Sprintf("lease=%d", lease)
 		if lease == 0 {
 			name = "one trip each"
 		}
 		b.Run(name, func(b *testing.B) {
-			perSecond, trips := redisDecisions(b, server, lease, 2*time.Second)
+			perSecond, trips := redisDecisions(b, server, lease, 300*time.Millisecond)
 			b.ReportMetric(perSecond, "decisions/s")
 			b.ReportMetric(trips, "trips/decision")
 			b.ReportMetric(0, "ns/op")

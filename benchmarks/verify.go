@@ -5,16 +5,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"syscall"
-	"time"
 
+	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
 	"github.com/grpcguard/grpcguard/interceptors/audit/durable"
 	"github.com/grpcguard/grpcguard/interceptors/audit/journal"
 )
 
 // verify is how many records a second of one processor's time are verified, beside what the hashing takes by itself. The goal is a million, or
-// the hash's own speed if that is less; so the ratio is to the lesser of the two.
-func (b bench) verify(d *disk) ([]kept, error) {
+// the hash's own speed if that is less.
+func (b *bench) verify() ([]contest, error) {
+	d := b.disk
 	dir, err := d.folder()
 	if err != nil {
 		return nil, err
@@ -38,8 +38,6 @@ func (b bench) verify(d *disk) ([]kept, error) {
 	if err = errors.Join(err, sink.Close()); err != nil {
 		return nil, err
 	}
-	row := kept{what: "records verified a second of one core, beside a million, or the hashing if that is less", unit: "records/s", goal: 1}
-	leaves := kept{what: "the same beside hashing the leaves alone", unit: "records/s"}
 	verified := func() error {
 		report, err := journal.Verify(ctx, dir, verifier, journal.VerifyOptions{})
 		if err == nil && report.Checkpoint.Size != uint64(b.verified) {
@@ -47,35 +45,38 @@ func (b bench) verify(d *disk) ([]kept, error) {
 		}
 		return err
 	}
-	for range b.rounds {
-		ours, err := b.perCoreSecond(verified)
-		if err != nil {
-			return nil, err
+	n := b.verified
+	repeat := func(name string, do func() error) side {
+		return side{Side: row.Side{Name: name, Run: func(times int) error {
+			for range times {
+				if err := do(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}}
+	}
+	perRecord := func(m ...row.Measured) []float64 {
+		return each(perCPUSecond(m...), func(v float64) float64 { return v * float64(n) })
+	}
+	const verifying, tree, alone = "verifying a journal", "hashing leaves and tree", "hashing the leaves alone"
+	of := func(theirs string, goal, enough float64) line {
+		return line{
+			Row: row.Row{
+				Group: recordsGroup, Name: "records verified in a second of processor time, beside " + theirs, Unit: "records/s", More: true, Goal: goal, Enough: enough,
+				Note: fmt.Sprintf("%d records of %d bytes; sha256, one goroutine for the hashing", n, len(encoded)),
+			},
+			ours: []string{verifying}, theirs: []string{theirs}, value: perRecord, uncounted: true,
 		}
-		theirs, _ := b.perCoreSecond(func() error { hashAll(b.verified, true); return nil })
-		alone, _ := b.perCoreSecond(func() error { hashAll(b.verified, false); return nil })
-		row.ours, row.theirs = append(row.ours, ours), append(row.theirs, theirs)
-		row.ratios = append(row.ratios, ours/min(theirs, 1_000_000))
-		leaves.ours, leaves.theirs, leaves.ratios = append(leaves.ours, ours), append(leaves.theirs, alone), append(leaves.ratios, ours/alone)
 	}
-	return []kept{row, leaves}, nil
-}
-
-// perCoreSecond returns how many records a second of processor time do works through. What else this process does meanwhile counts, and is
-// nothing.
-func (b bench) perCoreSecond(do func() error) (float64, error) {
-	began := processorTime()
-	err := do()
-	return float64(b.verified) / (processorTime() - began).Seconds(), err
-}
-
-// processorTime returns what this process has had of the processors, which other processes do not add to as they do to time.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return []contest{{
+		sides: []side{
+			repeat(verifying, verified),
+			repeat(tree, func() error { hashAll(n, true); return nil }),
+			repeat(alone, func() error { hashAll(n, false); return nil }),
+		},
+		lines: []line{of(tree, 1, 1_000_000), of(alone, 0, 0)},
+	}}, nil
 }
 
 // sums keeps hashes from being optimized away.

@@ -13,6 +13,26 @@ import (
 type Side struct {
 	Name string
 	Run  func(n int) error
+	// Least is the least that Run is asked for, such as as many as there are goroutines to share it. 0 is 1.
+	Least int
+	// Settle, if it is not nil, waits for what Run has left to others. It is called after each Run, outside of what is measured.
+	Settle func() error
+}
+
+// run does the work, and says what it took and used.
+func (s *Side) run(n int) (wall, cpu time.Duration, err error) {
+	used, start := processorTime(), time.Now()
+	if err := s.Run(n); err != nil {
+		return 0, 0, err
+	}
+	return time.Since(start), processorTime() - used, nil
+}
+
+func (s *Side) settle() error {
+	if s.Settle == nil {
+		return nil
+	}
+	return s.Settle()
 }
 
 // Measured is what a side came to in each round, for one operation: nanoseconds of time, nanoseconds of the whole process's processor
@@ -26,7 +46,7 @@ func Interleave(rounds int, turn time.Duration, sides ...Side) ([]Measured, erro
 	n := make([]int, len(sides))
 	for i, side := range sides {
 		var err error
-		if n[i], err = calibrate(side, turn); err != nil {
+		if n[i], err = Calibrate(side, turn); err != nil {
 			return nil, fmt.Errorf("%s: %w", side.Name, err)
 		}
 	}
@@ -40,15 +60,19 @@ func Interleave(rounds int, turn time.Duration, sides ...Side) ([]Measured, erro
 	return measured, nil
 }
 
-// calibrate returns how often a side can do its work in a turn.
-func calibrate(side Side, turn time.Duration) (int, error) {
-	for n := 1; ; n *= 2 {
-		start := time.Now()
-		if err := side.Run(n); err != nil {
+// Calibrate returns how often a side can do its work in a turn, which it finds out by doing some of it.
+func Calibrate(side Side, turn time.Duration) (int, error) {
+	least := max(1, side.Least)
+	for n := least; ; n *= 2 {
+		wall, _, err := side.run(n)
+		if err == nil {
+			err = side.settle()
+		}
+		if err != nil {
 			return 0, err
 		}
-		if took := time.Since(start); took > turn/16 {
-			return max(1, int(float64(n)*float64(turn)/float64(took))), nil
+		if wall > turn/16 {
+			return max(least, int(float64(n)*float64(turn)/float64(wall))), nil
 		}
 	}
 }
@@ -57,18 +81,17 @@ func (m *Measured) round(side Side, n int, counts bool) error {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, start := processorTime(), time.Now()
-	if err := side.Run(n); err != nil {
+	wall, cpu, err := side.run(n)
+	if err != nil {
 		return err
 	}
-	took, used := time.Since(start), processorTime()-cpu
 	runtime.ReadMemStats(&after)
 	if counts {
-		m.Wall = append(m.Wall, float64(took)/float64(n))
-		m.CPU = append(m.CPU, float64(used)/float64(n))
+		m.Wall = append(m.Wall, float64(wall)/float64(n))
+		m.CPU = append(m.CPU, float64(cpu)/float64(n))
 		m.Allocs = append(m.Allocs, float64(after.Mallocs-before.Mallocs)/float64(n))
 	}
-	return nil
+	return side.settle()
 }
 
 // processorTime is what the process has used so far, in user and system.

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
+)
+
+// bench says how much is measured, and with what.
+type bench struct {
+	quick bool
+	// rounds are those that count, and turn is about how long a side has in each.
+	rounds int
+	turn   time.Duration
+	// callers call at once, where a row does not say otherwise.
+	callers int
+	// verified is how many records a journal has that is verified.
+	verified int
+	// disk is for what is written while it is measured.
+	disk *disk
+
+	ends []func() error
+}
+
+// newBench returns the sizes of a whole run, or those of a quick one.
+func newBench(quick bool, d *disk) *bench {
+	b := &bench{rounds: 9, turn: time.Second, callers: 64, verified: 300_000, disk: d}
+	if quick {
+		b.quick, b.rounds, b.turn, b.verified = true, 5, 40*time.Millisecond, 20_000
+	}
+	return b
+}
+
+// atEnd has end called when the subject is done with, before those that were given earlier.
+func (b *bench) atEnd(end func() error) { b.ends = append(b.ends, end) }
+
+func (b *bench) end() error {
+	var errs []error
+	for _, end := range slices.Backward(b.ends) {
+		errs = append(errs, end())
+	}
+	b.ends = nil
+	return errors.Join(errs...)
+}
+
+// subject is a part of the suite, which -only names. It has contests, or rows that it measures itself, or both.
+type subject struct {
+	name string
+	// contests are what is measured here, side beside side; their rows can be profiled.
+	contests func(*bench) ([]contest, error)
+	rows     func(*bench) ([]row.Row, error)
+}
+
+// subjects is the whole suite, in the order of the report.
+var subjects = []subject{
+	{name: "core", rows: (*bench).core},
+	{name: "calls", contests: (*bench).calls},
+	{name: "streams", contests: (*bench).streams},
+	{name: "throughput", contests: (*bench).throughput},
+	{name: "refusals", contests: (*bench).refusals},
+	{name: "client", contests: (*bench).clientChain},
+	{name: "coldstart", contests: (*bench).coldStart},
+	{name: "limiter", contests: (*bench).limiter, rows: (*bench).limiterMemory},
+	{name: "breaker", contests: (*bench).breaker},
+	{name: "redis", rows: (*bench).redis},
+	{name: "records", contests: (*bench).records},
+	{name: "verify", contests: (*bench).verify},
+}
+
+// chosen returns the subjects whose names are in the comma list only, in the suite's order; all of an empty list.
+func chosen(only string) ([]subject, error) {
+	if only == "" {
+		return subjects, nil
+	}
+	var names []string
+	for _, s := range subjects {
+		names = append(names, s.name)
+	}
+	wanted := strings.Split(only, ",")
+	for _, name := range wanted {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("-only: there is no %q; there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(subjects), func(s subject) bool { return !slices.Contains(wanted, s.name) }), nil
+}
+
+// measure returns the rows of a subject. It ends what the subject has started.
+func (s subject) measure(b *bench) (rows []row.Row, err error) {
+	defer func() { err = errors.Join(err, b.end()) }()
+	if s.contests != nil {
+		contests, err := s.contests(b)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range contests {
+			of, err := c.measure(b)
+			if err != nil {
+				return rows, err
+			}
+			rows = append(rows, of...)
+		}
+	}
+	if s.rows != nil {
+		of, err := s.rows(b)
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, of...)
+	}
+	return rows, nil
+}
