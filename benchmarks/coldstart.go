@@ -29,7 +29,7 @@ func (b *bench) coldStart() ([]contest, error) {
 		}
 		c.lines = append(c.lines, line{
 			Row: row.Row{
-				Group: "Cold start", Name: fmt.Sprintf("a process to its first answer, %d methods with a rule each, beside bare", methods), Unit: "ms",
+				Group: "Cold start", Name: fmt.Sprintf("a process to its first answer, methods with a rule: %d, beside bare", methods), Unit: "ms",
 				Note: "from the start of the process to its end, right after it has printed the answer: identities are made by an authority inside of it, mutual TLS on loopback, " +
 					"one call; the guarded one makes its descriptors, which generated code would bring, and compiles its policy",
 			},

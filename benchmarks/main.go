@@ -14,9 +14,9 @@ import (
 
 // options are what the command line says.
 type options struct {
-	quick, strict  bool
-	only, dir, out string
-	profile        string
+	quick, strict, profiling bool
+	only, dir, out           string
+	profile                  string
 }
 
 func main() {
@@ -43,8 +43,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.only, "only", "", "a comma list of subjects: measure nothing else")
 	flags.StringVar(&o.dir, "dir", "", "a folder on the disk for records; the working folder if empty")
 	flags.StringVar(&o.out, "out", "report", "the folder for the report")
-	flags.StringVar(&o.profile, "profile", "", "a row, or a part of its name: measure nothing, and leave profiles of our side of it")
+	flags.StringVar(&o.profile, "profile", "", "a row, or a part of its name: measure nothing, and leave profiles of our side of it; rows are listed if there is no such")
 	err := flags.Parse(args)
+	flags.Visit(func(f *flag.Flag) { o.profiling = o.profiling || f.Name == "profile" })
 	if err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("%q is no flag", flags.Arg(0))
 		fmt.Fprintln(stderr, err)
@@ -64,7 +65,7 @@ func run(o options, out io.Writer) (missed int, err error) {
 	}
 	defer func() { err = errors.Join(err, d.remove()) }()
 	b := newBench(o.quick, d)
-	if o.profile != "" {
+	if o.profiling {
 		return 0, b.profile(list, o.profile, o.out, out)
 	}
 	rep := report{Machine: thisMachine(d.system), Rounds: b.rounds, Turn: b.turn, Quick: b.quick}

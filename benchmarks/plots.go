@@ -110,7 +110,7 @@ func ratioPlot(group string, rows []*row.Row) (*plot.Plot, int, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		bar.Color, bar.LineStyle.Width = oursColor, 0
+		bar.Color, bar.Width = oursColor, 0
 		p.Add(bar)
 	}
 	for _, l := range goals {

@@ -31,7 +31,7 @@ func (b *bench) profile(list []subject, part, dir string, out io.Writer) (err er
 		for _, c := range contests {
 			for _, l := range c.lines {
 				known = append(known, l.Name)
-				if !strings.Contains(l.Name, part) {
+				if part == "" || !strings.Contains(l.Name, part) {
 					continue
 				}
 				i, err := c.find(l.ours[len(l.ours)-1])
@@ -45,7 +45,11 @@ func (b *bench) profile(list []subject, part, dir string, out io.Writer) (err er
 			return err
 		}
 	}
-	return fmt.Errorf("no row that can be profiled has %q in its name; these can:\n%s", part, strings.Join(known, "\n"))
+	what := "no row was named"
+	if part != "" {
+		what = fmt.Sprintf("no row has %q in its name", part)
+	}
+	return fmt.Errorf("%s; these can be profiled:\n%s", what, strings.Join(known, "\n"))
 }
 
 // profileSide runs a side once to warm up, and then under all profiles.

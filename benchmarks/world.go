@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
@@ -76,8 +77,8 @@ func (b *bench) newWorld() (*world, error) {
 // close ends clients before their servers, and guards after both.
 func (w *world) close() error {
 	var errs []error
-	for i := len(w.ends) - 1; i >= 0; i-- {
-		errs = append(errs, w.ends[i]())
+	for _, end := range slices.Backward(w.ends) {
+		errs = append(errs, end())
 	}
 	return errors.Join(append(errs, w.authority.Close())...)
 }

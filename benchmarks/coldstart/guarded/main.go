@@ -36,17 +36,17 @@ func guarded(methods int, server *authority.Workload) ([]grpc.ServerOption, erro
 
 // describe is the file that generated code would bring, with a rule on each method.
 func describe(methods int) *descriptorpb.FileDescriptorProto {
-	service := &descriptorpb.ServiceDescriptorProto{Name: proto.String("ManyService")}
+	service := &descriptorpb.ServiceDescriptorProto{Name: new("ManyService")}
 	for i := range methods {
 		options := new(descriptorpb.MethodOptions)
 		proto.SetExtension(options, grpcguardv1.E_Method, &grpcguardv1.Rule{Callers: []string{coldstart.Caller}})
 		service.Method = append(service.Method, &descriptorpb.MethodDescriptorProto{
-			Name: proto.String(coldstart.Method(i)), Options: options,
-			InputType: proto.String(".google.protobuf.StringValue"), OutputType: proto.String(".google.protobuf.StringValue"),
+			Name: new(coldstart.Method(i)), Options: options,
+			InputType: new(".google.protobuf.StringValue"), OutputType: new(".google.protobuf.StringValue"),
 		})
 	}
 	return &descriptorpb.FileDescriptorProto{
-		Name: proto.String("coldstart/v1/many.proto"), Package: proto.String("coldstart.v1"), Syntax: proto.String("proto3"),
+		Name: new("coldstart/v1/many.proto"), Package: new("coldstart.v1"), Syntax: new("proto3"),
 		Dependency: []string{"google/protobuf/wrappers.proto", "grpcguard/v1/annotations.proto"},
 		Service:    []*descriptorpb.ServiceDescriptorProto{service},
 	}
