@@ -52,6 +52,7 @@ func (w *world) bareTraced(t interceptors.Telemetry) (benchv1.TransferServiceCli
 }
 
 const (
+	callsGroup    = "Whole unary calls"
 	oneConnection = "client and server in this process, one connection a side, TLS 1.3 with both ends' certificates, 64 callers"
 	otherOptions  = oneConnection + "; the guard's server has its defaults besides, such as 1,000 calls a connection and keepalive"
 	bothEnds      = "the server and the client are guarded; " + otherOptions
@@ -104,20 +105,19 @@ func (b *bench) calls() ([]contest, error) {
 	sides.add("and spans, not sampled, records of both ends", call(valid).inTime(allRecorded))
 	sides.add("a transaction, not recorded", call(pay).inTime(all))
 	sides.add("a transaction, durable", call(pay).inTime(recorded))
-	const group = "Whole unary calls"
 	return []contest{{sides: sides.list, lines: slices.Concat(
-		beside(group, "identity and callers", "bare", 0, "the client is bare; "+otherOptions),
-		beside(group, "identity, callers, limits, breaker, deadline", "bare", 0.97, bothEnds),
-		beside(group, "and protovalidate", "bare, a transfer", 0.93, "seven rules, one of them CEL; "+bothEnds),
-		beside(group, "and best-effort records", "bare, a transfer", 0, "the server's records go to a journal, the client's are discarded; "+bothEnds),
-		beside(group, "and spans, not sampled", "bare, a transfer", 0.85, "the bare side has no spans; both ends of ours do, and the server's records go to a journal; "+bothEnds),
-		beside(group, "and spans, not sampled", "otelgrpc, not sampled", 0, "the same spans at both ends of both; the bare side keeps no records; "+bothEnds),
-		beside(group, "and spans, all sampled", "bare, a transfer", 0.85, "spans are batched and then discarded; the bare side has none; the server's records go to a journal; "+bothEnds),
-		beside(group, "and spans, all sampled", "otelgrpc, all sampled", 0, "the same spans at both ends of both; the bare side keeps no records; "+bothEnds),
-		beside(group, "and spans, not sampled, records of both ends", "bare, a transfer", 0, "the client has a journal of its own on the same disk; "+bothEnds),
-		beside(group, "a transaction, durable", "bare, a payment", 0.7, "intent and outcome are on disk before the answer leaves; the bare side keeps nothing; "+bothEnds),
-		beside(group, "a transaction, durable", "a transaction, not recorded", 0.7, "the same guards with a sink that discards; "+bothEnds),
-		beside(group, "identity and callers, no deadline of the caller", "bare, no deadline of the caller", 0, "the guard gives the call a deadline, the bare side has none; "+otherOptions),
+		beside(callsGroup, "identity and callers", "bare", 0, "the client is bare; "+otherOptions),
+		beside(callsGroup, "identity, callers, limits, breaker, deadline", "bare", 0.97, bothEnds),
+		beside(callsGroup, "and protovalidate", "bare, a transfer", 0.93, "seven rules, one of them CEL; "+bothEnds),
+		beside(callsGroup, "and best-effort records", "bare, a transfer", 0, "the server's records go to a journal, the client's are discarded; "+bothEnds),
+		beside(callsGroup, "and spans, not sampled", "bare, a transfer", 0.85, "the bare side has no spans; both ends of ours do, and the server's records go to a journal; "+bothEnds),
+		beside(callsGroup, "and spans, not sampled", "otelgrpc, not sampled", 0, "the same spans at both ends of both; the bare side keeps no records; "+bothEnds),
+		beside(callsGroup, "and spans, all sampled", "bare, a transfer", 0.85, "spans are batched and then discarded; the bare side has none; the server's records go to a journal; "+bothEnds),
+		beside(callsGroup, "and spans, all sampled", "otelgrpc, all sampled", 0, "the same spans at both ends of both; the bare side keeps no records; "+bothEnds),
+		beside(callsGroup, "and spans, not sampled, records of both ends", "bare, a transfer", 0, "the client has a journal of its own on the same disk; "+bothEnds),
+		beside(callsGroup, "a transaction, durable", "bare, a payment", 0.7, "intent and outcome are on disk before the answer leaves; the bare side keeps nothing; "+bothEnds),
+		beside(callsGroup, "a transaction, durable", "a transaction, not recorded", 0.7, "the same guards with a sink that discards; "+bothEnds),
+		beside(callsGroup, "identity and callers, no deadline of the caller", "bare, no deadline of the caller", 0, "the guard gives the call a deadline, the bare side has none; "+otherOptions),
 	)}}, nil
 }
 

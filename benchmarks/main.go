@@ -66,6 +66,7 @@ func run(o options, out io.Writer) (missed int, err error) {
 	defer func() { err = errors.Join(err, d.remove()) }()
 	b := newBench(o.quick, d)
 	if o.profiling {
+		b.turn = profileTurn // Quick or not, a profile needs its samples.
 		return 0, b.profile(list, o.profile, o.out, out)
 	}
 	rep := report{Machine: thisMachine(d.system), Rounds: b.rounds, Turn: b.turn, Quick: b.quick}

@@ -14,8 +14,11 @@ import (
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
 )
 
-// profileTurns are how many turns a row's side runs while it is profiled.
-const profileTurns = 10
+// profileTurns are how many turns a row's side runs while it is profiled, and profileTurn is about how long one is.
+const (
+	profileTurns = 10
+	profileTurn  = 500 * time.Millisecond
+)
 
 // profile runs our side of the first row whose name has a part, for some turns, and leaves profiles of it in a folder of its own below dir.
 func (b *bench) profile(list []subject, part, dir string, out io.Writer) (err error) {
@@ -54,6 +57,10 @@ func (b *bench) profile(list []subject, part, dir string, out io.Writer) (err er
 
 // profileSide runs a side once to warm up, and then under all profiles.
 func (b *bench) profileSide(s row.Side, dir string, out io.Writer) (err error) {
+	// What is printed is to be copied, whatever folder it is then used in.
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

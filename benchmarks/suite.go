@@ -59,10 +59,10 @@ type subject struct {
 var subjects = []subject{
 	{name: "core", rows: (*bench).core},
 	{name: "calls", contests: (*bench).calls},
+	{name: "client", contests: (*bench).clientChain},
 	{name: "streams", contests: (*bench).streams},
 	{name: "throughput", contests: (*bench).throughput},
 	{name: "refusals", contests: (*bench).refusals},
-	{name: "client", contests: (*bench).clientChain},
 	{name: "coldstart", contests: (*bench).coldStart},
 	{name: "limiter", contests: (*bench).limiter, rows: (*bench).limiterMemory},
 	{name: "breaker", contests: (*bench).breaker},

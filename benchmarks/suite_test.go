@@ -107,9 +107,9 @@ func TestChosen(t *testing.T) {
 	t.Parallel()
 	for only, want := range map[string]string{
 		"verify,calls": "", "": "",
-		"call":      `-only: there is no "call"; there are core, calls, streams, throughput, refusals, client, coldstart, limiter, breaker, redis, records, verify`,
-		"calls,,":   `-only: there is no ""; there are core, calls, streams, throughput, refusals, client, coldstart, limiter, breaker, redis, records, verify`,
-		"calls, re": `-only: there is no " re"; there are core, calls, streams, throughput, refusals, client, coldstart, limiter, breaker, redis, records, verify`,
+		"call":      `-only: there is no "call"; there are core, calls, client, streams, throughput, refusals, coldstart, limiter, breaker, redis, records, verify`,
+		"calls,,":   `-only: there is no ""; there are core, calls, client, streams, throughput, refusals, coldstart, limiter, breaker, redis, records, verify`,
+		"calls, re": `-only: there is no " re"; there are core, calls, client, streams, throughput, refusals, coldstart, limiter, breaker, redis, records, verify`,
 	} {
 		list, err := chosen(only)
 		if (err == nil) != (want == "") || err != nil && err.Error() != want {
