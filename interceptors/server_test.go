@@ -70,6 +70,7 @@ func TestCoversNamesMethodsWithoutARule(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	srv := grpc.NewServer(w.guard.ServerOptions()...)
+	t.Cleanup(srv.Stop)
 	pb.RegisterEchoServiceServer(srv, w.echo)
 	must(t, w.guard.Covers(srv))
 
@@ -224,6 +225,7 @@ func TestServeHTTPRefusesEverything(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	srv := grpc.NewServer(w.guard.ServerOptions()...)
+	t.Cleanup(srv.Stop)
 	pb.RegisterEchoServiceServer(srv, w.echo)
 	web := httptest.NewUnstartedServer(srv)
 	web.EnableHTTP2 = true
