@@ -64,8 +64,8 @@ func (j *Journal) commit() {
 	}
 }
 
-// take exchanges the batch that is being filled for an empty one. It returns none if there is nothing in it, and says then whether
-// there will never be.
+// take exchanges the batch that is being filled for an empty one. It returns none if there is nothing in it that is ripe, and says then
+// whether there will never be.
 func (j *Journal) take(expect int) (b *batch, last bool) {
 	// Those whose records were in the last commit have just been woken. To go without them would split the appenders in two halves that
 	// wait for each other's fsync; they get the processor first, for as long as they use it.
@@ -77,6 +77,10 @@ func (j *Journal) take(expect int) (b *batch, last bool) {
 		j.mu.Lock()
 		count := j.fill.count
 		last = j.closing || j.failure != nil
+		if !last && !j.ripe() {
+			j.mu.Unlock()
+			return nil, false
+		}
 		if count == before {
 			idle++
 		}
@@ -97,7 +101,7 @@ func (j *Journal) take(expect int) (b *batch, last bool) {
 }
 
 // settle commits a batch and tells those who wait for it. It returns how many records the next batch can be expected to have: those
-// that came meanwhile, and as many again as were told.
+// that came meanwhile, and as many again as somebody waited for.
 func (j *Journal) settle(b *batch) (expect int) {
 	b.first = j.durable.Load()
 	err := j.Err()
@@ -119,7 +123,7 @@ func (j *Journal) settle(b *batch) (expect int) {
 		return 0
 	}
 	j.mu.Lock()
-	expect = j.fill.count + b.count
+	expect = j.fill.count + b.count - b.offered
 	j.mu.Unlock()
 	j.durable.Store(b.first + uint64(b.count))
 	b.end(nil)

@@ -119,6 +119,7 @@ type Journal struct {
 
 	mu      sync.Mutex
 	fill    *batch        // takes records
+	gather  *time.Timer   // for what was offered, in case nobody else has fill committed
 	room    chan struct{} // closed when fill is empty again; nil if nobody waits
 	failure error
 	closing bool
@@ -158,7 +159,8 @@ const (
 type batch struct {
 	buf     []byte
 	count   int
-	offered int // of them, those that came by Offer
+	offered int  // of them, those that came by Offer
+	due     bool // those have waited long enough
 	first   uint64
 	out     *outcome
 }
@@ -171,7 +173,7 @@ type outcome struct {
 }
 
 func (b *batch) reset() *batch {
-	b.buf, b.count, b.offered, b.first = b.buf[:blockSize], 0, 0, 0
+	b.buf, b.count, b.offered, b.due, b.first = b.buf[:blockSize], 0, 0, false, 0
 	b.out = &outcome{done: make(chan struct{})}
 	return b
 }
@@ -237,6 +239,9 @@ func (j *Journal) begin(ctx context.Context, record []byte) (Pending, error) {
 		j.mu.Lock()
 	}
 	p := j.add(record)
+	if j.fill.count-j.fill.offered == 1 {
+		notify(j.wake)
+	}
 	j.mu.Unlock()
 	return p, nil
 }
@@ -252,9 +257,6 @@ func (j *Journal) add(record []byte) Pending {
 	p := Pending{out: b.out, nth: b.count}
 	b.buf = appendFrame(b.buf, record)
 	b.count++
-	if p.nth == 0 {
-		notify(j.wake)
-	}
 	return p
 }
 

@@ -66,6 +66,44 @@ func TestOffer(t *testing.T) {
 	}
 }
 
+// What nobody waits for shares one commit: it waits for others, but not for long, and not at all where somebody waits for a record.
+func TestOfferedRecordsAreGathered(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		add  func(j *Journal)
+		most int32 // commits
+	}{
+		{"alone", func(*Journal) {}, 1},
+		{"many", func(j *Journal) {
+			for range 99 {
+				offer(t, j)
+			}
+		}, 20}, // one, unless the machine stands still in between
+		{"with one that somebody waits for", func(j *Journal) {
+			_, err := j.Begin(t.Context(), make([]byte, 100))
+			check(t, err)
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var commits atomic.Int32
+			o := options()
+			o.sync = func(f *os.File) error { commits.Add(1); return f.Sync() }
+			j := mustOpen(t, t.TempDir(), o)
+			before := commits.Load()
+			p := offer(t, j)
+			tt.add(j)
+			_, err := p.Wait(t.Context())
+			check(t, err)
+			if n := commits.Load() - before; n < 1 || n > tt.most {
+				t.Errorf("%d commits, want %d at most", n, tt.most)
+			}
+			mustClose(t, j)
+		})
+	}
+}
+
 func offer(t *testing.T, j *Journal) Pending {
 	t.Helper()
 	p, err := j.Offer(make([]byte, 100))

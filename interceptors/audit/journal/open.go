@@ -68,6 +68,8 @@ func Open(dir string, opts Options) (*Journal, error) {
 		j.free <- (&batch{buf: make([]byte, blockSize, opts.BatchBytes/8+blockSize)}).reset()
 	}
 	j.fill = <-j.free
+	j.gather = time.AfterFunc(time.Hour, j.ripen)
+	j.gather.Stop()
 	j.run(newFollower(j, t))
 	return j, nil
 }
