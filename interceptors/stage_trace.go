@@ -169,11 +169,13 @@ func appendAddress(attributes []attribute.KeyValue, address string) []attribute.
 
 // lateTraceStage gives a span to a call that has none when it ends: it was refused, or ended, before it began. It is inside of whatever
 // writes the call's record, which names the span.
-type lateTraceStage struct{ *traceStage }
+type lateTraceStage struct{ trace *traceStage }
+
+func (s lateTraceStage) Name() string { return s.trace.Name() }
 
 func (s lateTraceStage) End(_ context.Context, c *chain.Call) error {
 	if c.Span == nil {
-		s.start(c, c, trace.WithTimestamp(c.Start))
+		s.trace.start(c, c, trace.WithTimestamp(c.Start))
 	}
 	return nil
 }

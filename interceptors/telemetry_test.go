@@ -1,6 +1,8 @@
 package interceptors_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,6 +93,35 @@ func TestClientAndServerAreOneTrace(t *testing.T) {
 		if server[r.TraceID] == "" || server[r.TraceID] == r.SpanID || r.SpanID == "" {
 			t.Errorf("the client's record %+v has no counterpart in %v", r, server)
 		}
+	}
+}
+
+// begun counts spans that begin.
+type begun struct{ atomic.Int64 }
+
+func (b *begun) OnStart(context.Context, sdktrace.ReadWriteSpan) { b.Add(1) }
+func (*begun) OnEnd(sdktrace.ReadOnlySpan)                       {}
+func (*begun) Shutdown(context.Context) error                    { return nil }
+func (*begun) ForceFlush(context.Context) error                  { return nil }
+
+// A call has one span a side, allowed or not, and each that begins ends.
+func TestEveryCallHasOneSpan(t *testing.T) {
+	t.Parallel()
+	exporter, started := tracetest.NewInMemoryExporter(), &begun{}
+	telemetry := interceptors.Telemetry{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithSpanProcessor(started)),
+		Propagator:     propagation.TraceContext{},
+	}
+	w := newWorld(t, telemetry)
+	c, _ := w.guarded(newRecorder(), telemetry)
+	for _, call := range calls {
+		must(t, call(t.Context(), c))
+		_ = call(t.Context(), w.as(strangerID)) // no guarded client
+	}
+	w.records.all(t, 2*len(calls))
+	finished(t, exporter, 3*len(calls))
+	if n := started.Load(); n != int64(3*len(calls)) {
+		t.Errorf("%d spans began, and %d ended", n, 3*len(calls))
 	}
 }
 
