@@ -2,8 +2,10 @@ package interceptors
 
 import (
 	"context"
+	"encoding/hex"
 	"sync"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -56,7 +58,7 @@ func (s *recordStage) End(ctx context.Context, c *chain.Call) error {
 	if !begun && r.Outcome == audit.OutcomeDenied && !c.Reached() && s.denials.counts(r, c.Rule != nil) {
 		return nil
 	}
-	return s.give(c.Lasting(ctx), r)
+	return s.give(c.Lasting(), r)
 }
 
 // fill says in r what is known of a call from its beginning on.
@@ -85,9 +87,19 @@ func (s *recordStage) fill(ctx context.Context, c *chain.Call, r *audit.Record) 
 		r.Rule, r.Reason = d.Rule, d.Reason.String()
 	}
 	if sc := c.SpanContext(ctx); sc.IsValid() {
-		r.TraceID, r.SpanID = sc.TraceID().String(), sc.SpanID().String()
+		r.TraceID, r.SpanID = traceOf(sc)
 	}
 	r.RequestID = s.requestID(ctx, c)
+}
+
+// traceOf returns the IDs of a trace and of a span in hexadecimal, as one text in two pieces.
+func traceOf(sc trace.SpanContext) (traceID, spanID string) {
+	var text [48]byte
+	t, s := sc.TraceID(), sc.SpanID()
+	hex.Encode(text[:32], t[:])
+	hex.Encode(text[32:], s[:])
+	both := string(text[:])
+	return both[:32], both[32:]
 }
 
 // requestIDKey is the metadata in which callers, and the proxies before them, name a request.
