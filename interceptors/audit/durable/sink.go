@@ -32,8 +32,8 @@ type Options struct {
 // Sink keeps audit records in a [journal.Journal]. It is an [audit.ReadySink], and safe for concurrent use.
 //
 // A record whose class is Durable is in the journal, for good, when Write returns nil. One whose class is BestEffort is taken if there is
-// room for it in memory, and is lost if the process is killed before the next commit; one for which there is no room is dropped and
-// counted, and the count becomes a record as soon as there is room.
+// room for it in memory, and is lost if the process is killed before the next commit, which begins within ten milliseconds; one for which
+// there is no room is dropped and counted, and the count becomes a record as soon as there is room.
 type Sink struct {
 	journal    *journal.Journal
 	maxWaiting int64
