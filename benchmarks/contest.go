@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,8 @@ import (
 type contest struct {
 	sides []side
 	lines []line
+	// drawings are plots of what the sides came to.
+	drawings []drawing
 	// turn is about how long a side has in a round; 0 is the suite's.
 	turn time.Duration
 }
@@ -41,8 +44,18 @@ type line struct {
 	uncounted bool
 }
 
-// measure runs the sides and returns a row a line.
-func (c contest) measure(b *bench) ([]row.Row, error) {
+// drawing is a plot before it is measured. Its lines have names and no points: at says where on the axis they will be, and sides, for each
+// line, which side is measured there.
+type drawing struct {
+	row.Plot
+
+	at    []float64
+	sides [][]string
+	value func(...row.Measured) []float64
+}
+
+// measure runs the sides and returns a row a line, and a plot a drawing.
+func (c contest) measure(b *bench) ([]row.Row, []row.Plot, error) {
 	sides, turn := make([]row.Side, len(c.sides)), b.turn
 	for i, s := range c.sides {
 		sides[i] = s.Side
@@ -52,7 +65,7 @@ func (c contest) measure(b *bench) ([]row.Row, error) {
 	}
 	measured, err := row.Interleave(b.rounds, turn, sides...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rows := make([]row.Row, len(c.lines))
 	for i, l := range c.lines {
@@ -61,10 +74,33 @@ func (c contest) measure(b *bench) ([]row.Row, error) {
 			rows[i].Theirs, err = c.figure(l, l.theirs, measured)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", l.Name, err)
+			return nil, nil, fmt.Errorf("%s: %w", l.Name, err)
 		}
 	}
-	return rows, nil
+	var plots []row.Plot
+	for _, d := range c.drawings {
+		p, err := c.draw(d, measured)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", d.Title, err)
+		}
+		plots = append(plots, p)
+	}
+	return rows, plots, nil
+}
+
+func (c contest) draw(d drawing, measured []row.Measured) (row.Plot, error) {
+	p := d.Plot
+	p.Lines = slices.Clone(p.Lines)
+	for i := range p.Lines {
+		for k, x := range d.at {
+			of, err := c.find(d.sides[i][k])
+			if err != nil {
+				return row.Plot{}, err
+			}
+			p.Lines[i].Add(x, d.value(measured[of])...)
+		}
+	}
+	return p, nil
 }
 
 func (c contest) figure(l line, names []string, measured []row.Measured) (row.Figure, error) {

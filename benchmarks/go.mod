@@ -15,7 +15,8 @@ require (
 	github.com/spiffe/go-spiffe/v2 v2.9.0
 	github.com/throttled/throttled/v2 v2.15.0
 	github.com/transparency-dev/tessera v1.0.4
-	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.63.0
+	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.72.0
+	go.opentelemetry.io/otel/sdk/metric v1.47.0
 	golang.org/x/mod v0.43.0
 	golang.org/x/time v0.16.0
 	gonum.org/v1/plot v0.17.0

@@ -58,17 +58,17 @@ var coreRows = []struct {
 }
 
 // core is what parts of the core cost by themselves, without gRPC. They stand beside nothing.
-func (b *bench) core() ([]row.Row, error) {
+func (b *bench) core() ([]row.Row, []row.Plot, error) {
 	benchtime := min(b.turn, 300*time.Millisecond)
 	figures, err := goTest("..", "^Benchmark(Decide|Stages|Chain|ContextAlone|Refused)$", b.rounds, benchtime, "./policy", "./interceptors")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var rows []row.Row
 	for _, r := range coreRows {
 		of := row.Figure{Name: r.benchmark, Values: figures[r.benchmark+" ns/op"], Allocs: figures[r.benchmark+" allocs/op"]}
 		if len(of.Values) == 0 {
-			return nil, fmt.Errorf("there is no benchmark %s", r.benchmark)
+			return nil, nil, fmt.Errorf("there is no benchmark %s", r.benchmark)
 		}
 		if r.less != "" {
 			of.Values = minus(of.Values, figures[r.less+" ns/op"])
@@ -76,7 +76,7 @@ func (b *bench) core() ([]row.Row, error) {
 		}
 		rows = append(rows, row.Row{Group: "Parts alone", Name: r.name, Unit: "ns", Ours: of, Note: r.note})
 	}
-	return rows, nil
+	return rows, nil, nil
 }
 
 // minus takes the median of less off each value.
@@ -85,18 +85,18 @@ func minus(values, less []float64) []float64 {
 }
 
 // redis is decisions of limits that four processes' stores share over a real server.
-func (b *bench) redis() ([]row.Row, error) {
+func (b *bench) redis() ([]row.Row, []row.Plot, error) {
 	figures, err := goTest(".", "^BenchmarkRedis$", min(b.rounds, 5), time.Millisecond, ".")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ours, theirs := figures["Redis/lease=1000 decisions/s"], figures["Redis/one_trip_each decisions/s"]
 	if len(ours) == 0 || len(theirs) == 0 {
-		return nil, fmt.Errorf("BenchmarkRedis measured %d and %d times", len(ours), len(theirs))
+		return nil, nil, fmt.Errorf("BenchmarkRedis measured %d and %d times", len(ours), len(theirs))
 	}
 	return []row.Row{{
 		Group: limiterGroup, Name: "Redis: leases of 1,000, beside a round trip each", Unit: "decisions/s", More: true, Goal: 20,
 		Ours: row.Figure{Name: "leases of 1,000", Values: ours}, Theirs: row.Figure{Name: "a round trip each", Values: theirs},
 		Note: "four stores of four callers each, a real redis-server on this machine; the runs of the two are not interleaved",
-	}}, nil
+	}}, nil, nil
 }

@@ -227,12 +227,17 @@ func (b *bench) limiter() ([]contest, error) {
 	}
 	for _, n := range sizes[1:] {
 		l := limiterLine("a decision on "+keyCount(n)+", beside "+keyCount(sizes[0])+", told the time", keyCount(n), keyCount(sizes[0]), 0)
-		l.Curve = row.Curve{Name: "A decision of the limiter", Axis: "keys", X: float64(n)}
 		if n == 1_000_000 {
 			l.Goal = 0.5
 		}
 		all.lines = append(all.lines, l)
 	}
+	d := drawing{Plot: row.Plot{Group: limiterGroup, Title: "A decision of the limiter", X: "keys", Unit: "cpu ns", Lines: []row.Line{{Name: "grpcguard, told the time"}}}, value: cpuNanos}
+	d.sides = [][]string{nil}
+	for _, n := range sizes {
+		d.at, d.sides[0] = append(d.at, float64(n)), append(d.sides[0], keyCount(n))
+	}
+	all.drawings = []drawing{d}
 	return append(contests, all), nil
 }
 
@@ -252,7 +257,7 @@ func keyCount(n int) string {
 }
 
 // limiterMemory is the bytes of a key, of 100,000.
-func (b *bench) limiterMemory() ([]row.Row, error) {
+func (b *bench) limiterMemory() ([]row.Row, []row.Plot, error) {
 	const n = 100_000
 	keys := liveKeys(n)
 	measured := make(map[string][]float64)
@@ -262,7 +267,7 @@ func (b *bench) limiterMemory() ([]row.Row, error) {
 			before := heapBytes()
 			take, err := l.start(b)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			for _, key := range keys {
 				take(key, time.Now)
@@ -270,7 +275,7 @@ func (b *bench) limiterMemory() ([]row.Row, error) {
 			measured[l.name] = append(measured[l.name], float64(heapBytes()-before)/n)
 			runtime.KeepAlive(take)
 			if err := b.end(); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
@@ -285,7 +290,7 @@ func (b *bench) limiterMemory() ([]row.Row, error) {
 			Note: "of 100,000 keys, the text of which is not counted",
 		})
 	}
-	return rows, nil
+	return rows, nil, nil
 }
 
 // heapBytes returns the bytes that are in use.

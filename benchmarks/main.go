@@ -74,7 +74,7 @@ func run(o options, out io.Writer) (missed int, err error) {
 	var errs []error
 	group := ""
 	for _, s := range list {
-		rows, err := s.measure(b)
+		rows, plots, err := s.measure(b)
 		for _, r := range rows {
 			if r.Group != group {
 				group = r.Group
@@ -82,7 +82,7 @@ func run(o options, out io.Writer) (missed int, err error) {
 			}
 			printRow(out, &r)
 		}
-		rep.Rows = append(rep.Rows, rows...)
+		rep.Rows, rep.Plots = append(rep.Rows, rows...), append(rep.Plots, plots...)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", s.name, err)
 			errs = append(errs, err)

@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 // What is not known is refused before anything is measured.
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
-	if _, err := run(options{only: "speed", out: t.TempDir()}, io.Discard); err == nil || !strings.HasPrefix(err.Error(), `-only: there is no "speed"; there are core, calls,`) {
+	if _, err := run(options{only: "speed", out: t.TempDir()}, io.Discard); err == nil || !strings.HasPrefix(err.Error(), `-only: there is no "speed"; there are decision, core, validation, calls,`) {
 		t.Errorf("%v", err)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
@@ -24,13 +25,15 @@ var (
 	oursColor   = color.RGBA{R: 0x1f, G: 0x5f, B: 0xa8, A: 0xff}
 	theirsColor = color.RGBA{R: 0xa0, G: 0xa0, B: 0xa0, A: 0xff}
 	goalColor   = color.RGBA{R: 0xc0, G: 0x39, B: 0x2b, A: 0xff}
+	// lineColors are those of a plot's lines, in order.
+	lineColors = []color.Color{oursColor, theirsColor, color.RGBA{R: 0xe0, G: 0x8e, B: 0x1b, A: 0xff}, color.RGBA{R: 0x3c, G: 0x8c, B: 0x4a, A: 0xff}}
 )
 
 // picture is a plot that was drawn.
 type picture struct{ title, file string }
 
-// drawGroup draws the ratios of a group beside their goals, and each of its curves.
-func drawGroup(dir, group string, rows []*row.Row) ([]picture, error) {
+// drawGroup draws the ratios of a group beside their goals, and those of the plots that are the group's.
+func drawGroup(dir, group string, rows []*row.Row, plots []row.Plot) ([]picture, error) {
 	var all []picture
 	add := func(title string, p *plot.Plot, height vg.Length) error {
 		pic := picture{title, fileName(title)}
@@ -44,22 +47,13 @@ func drawGroup(dir, group string, rows []*row.Row) ([]picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	var curves []string
-	points := make(map[string][]*row.Row)
-	for _, r := range rows {
-		name := r.Curve.Name
-		if name == "" {
+	for _, p := range plots {
+		if p.Group != group {
 			continue
 		}
-		if points[name] == nil {
-			curves = append(curves, name)
-		}
-		points[name] = append(points[name], r)
-	}
-	for _, name := range curves {
-		p, err := curvePlot(name, points[name])
+		drawn, err := linePlot(&p)
 		if err == nil {
-			err = add(name, p, 9*vg.Centimeter)
+			err = add(p.Title, drawn, 9*vg.Centimeter)
 		}
 		if err != nil {
 			return nil, err
@@ -125,42 +119,35 @@ func ratioPlot(group string, rows []*row.Row) (*plot.Plot, int, error) {
 	return p, len(ratios), nil
 }
 
-// curvePlot has ours and theirs as lines over what the curve's axis counts. X that is far apart is drawn on a scale of powers.
-func curvePlot(name string, rows []*row.Row) (*plot.Plot, error) {
+// linePlot has all lines of a plot. X that is far apart is drawn on a scale of powers.
+func linePlot(of *row.Plot) (*plot.Plot, error) {
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = name, rows[0].Curve.Axis, rows[0].Unit
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = of.Title, of.X, of.Unit
 	p.Legend.Top = true
-	p.Y.Min = 0
 	least, most := math.Inf(1), math.Inf(-1)
-	for _, s := range []struct {
-		name  string
-		of    func(*row.Row) row.Figure
-		color color.Color
-	}{
-		{"theirs", func(r *row.Row) row.Figure { return r.Theirs }, theirsColor},
-		{"ours", func(r *row.Row) row.Figure { return r.Ours }, oursColor},
-	} {
+	for i, line := range of.Lines {
 		var points plotter.XYs
-		for _, r := range rows {
-			if f := s.of(r); len(f.Values) > 0 {
-				points = append(points, plotter.XY{X: r.Curve.X, Y: row.Median(f.Values)})
-				least, most = min(least, r.Curve.X), max(most, r.Curve.X)
-			}
+		for _, at := range line.Points {
+			points = append(points, plotter.XY(at))
+			least, most = min(least, at.X), max(most, at.X)
 		}
 		if len(points) == 0 {
 			continue
 		}
-		slices.SortFunc(points, func(a, b plotter.XY) int { return int(math.Copysign(1, a.X-b.X)) })
+		slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
 		l, dots, err := plotter.NewLinePoints(points)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", of.Title, err)
 		}
-		l.Color, l.Width = s.color, vg.Points(2)
-		dots.Color, dots.Shape = s.color, draw.CircleGlyph{}
+		c := lineColors[i%len(lineColors)]
+		l.Color, l.Width = c, vg.Points(2)
+		dots.Color, dots.Shape = c, draw.CircleGlyph{}
 		p.Add(l, dots)
-		p.Legend.Add(s.name, l, dots)
+		p.Legend.Add(line.Name, l, dots)
 	}
-	p.Y.Min = 0
+	p.Y.Min = min(0, p.Y.Min)
+	// Room for the legend above the lines.
+	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.12 * float64(len(of.Lines))
 	if least > 0 && most/least > 20 {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}

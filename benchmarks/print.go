@@ -47,7 +47,9 @@ func cellsOf(r *row.Row) cells {
 	if r.Goal > 0 {
 		goals = append(goals, strconv.FormatFloat(math.Round(r.Goal*100)/100, 'f', -1, 64)+"x")
 	}
-	if r.Enough > 0 {
+	if r.Enough > 0 && !r.More {
+		goals = append(goals, "≤"+number(r.Enough))
+	} else if r.Enough > 0 {
 		goals = append(goals, number(r.Enough))
 	}
 	c.goal = strings.Join(goals, " or ")

@@ -21,6 +21,7 @@ type report struct {
 	Turn        time.Duration
 	Quick       bool
 	Rows        []row.Row
+	Plots       []row.Plot
 	NotMeasured []string
 }
 
@@ -81,7 +82,8 @@ func (r *report) markdown(dir string) (string, error) {
 	t := new(strings.Builder)
 	m := r.Machine
 	fmt.Fprintf(t, "# What grpcguard costs beside others\n\n")
-	fmt.Fprintf(t, "Medians of %d interleaved rounds of about %v a side, in random order. A ratio of more than 1 is better than theirs; only ratios mean anything on\n", r.Rounds, r.Turn)
+	fmt.Fprintf(t, "Medians of %d interleaved rounds of about %v a side, in random order; decisions, validation, what is assembled by hand,\n", r.Rounds, r.Turn)
+	fmt.Fprintf(t, "latency and scale have rounds of their own. A ratio of more than 1 is better than theirs; only ratios mean anything on\n")
 	fmt.Fprintf(t, "another machine. A goal that is nearer than the middle half of the rounds is wide is too noisy to say.\n\n")
 	if r.Quick {
 		fmt.Fprintf(t, "This is a quick run: fewer rounds, shorter ones, and not all that is compared.\n\n")
@@ -97,7 +99,7 @@ func (r *report) markdown(dir string) (string, error) {
 	names, rows := r.groups()
 	for _, name := range names {
 		fmt.Fprintf(t, "\n## %s\n\n", name)
-		if err := writeGroup(t, dir, name, rows[name]); err != nil {
+		if err := r.writeGroup(t, dir, name, rows[name]); err != nil {
 			return "", err
 		}
 	}
@@ -110,21 +112,21 @@ func (r *report) markdown(dir string) (string, error) {
 	return t.String(), nil
 }
 
-func writeGroup(t *strings.Builder, dir, name string, rows []*row.Row) error {
+func (r *report) writeGroup(t *strings.Builder, dir, name string, rows []*row.Row) error {
 	fmt.Fprintf(t, "| | ours | theirs | ratio (min..max) | goal | | unit | allocations more |\n|---|--:|--:|--:|--:|---|---|--:|\n")
 	var notes []string
-	for i, r := range rows {
-		c := cellsOf(r)
+	for i, of := range rows {
+		c := cellsOf(of)
 		mark := ""
-		if r.Note != "" {
-			at := slices.Index(notes, r.Note)
+		if of.Note != "" {
+			at := slices.Index(notes, of.Note)
 			if at < 0 {
-				at, notes = len(notes), append(notes, r.Note)
+				at, notes = len(notes), append(notes, of.Note)
 			}
 			mark = fmt.Sprintf(" [%d]", at+1)
 		}
 		fmt.Fprintf(t, "| %d. %s%s | %s | %s | %s | %s | %s | %s | %s |\n",
-			i+1, cell(r.Name), mark, c.ours, c.theirs, strings.TrimSpace(c.ratio+" "+c.spread), c.goal, r.Verdict(), cell(c.unit), c.allocs)
+			i+1, cell(of.Name), mark, c.ours, c.theirs, strings.TrimSpace(c.ratio+" "+c.spread), c.goal, of.Verdict(), cell(c.unit), c.allocs)
 	}
 	if len(notes) > 0 {
 		fmt.Fprintln(t)
@@ -132,7 +134,7 @@ func writeGroup(t *strings.Builder, dir, name string, rows []*row.Row) error {
 	for i, note := range notes {
 		fmt.Fprintf(t, "- [%d] %s.\n", i+1, note)
 	}
-	plots, err := drawGroup(dir, name, rows)
+	plots, err := drawGroup(dir, name, rows, r.Plots)
 	for _, p := range plots {
 		fmt.Fprintf(t, "\n![%s](%s)\n", p.title, p.file)
 	}
@@ -168,12 +170,13 @@ type jsonSide struct {
 
 func (r *report) json() ([]byte, error) {
 	out := struct {
-		Machine     machine   `json:"machine"`
-		Rounds      int       `json:"rounds"`
-		Quick       bool      `json:"quick"`
-		Rows        []jsonRow `json:"rows"`
-		NotMeasured []string  `json:"not_measured,omitempty"`
-	}{r.Machine, r.Rounds, r.Quick, make([]jsonRow, len(r.Rows)), r.NotMeasured}
+		Machine     machine    `json:"machine"`
+		Rounds      int        `json:"rounds"`
+		Quick       bool       `json:"quick"`
+		Rows        []jsonRow  `json:"rows"`
+		Plots       []row.Plot `json:"plots,omitempty"`
+		NotMeasured []string   `json:"not_measured,omitempty"`
+	}{r.Machine, r.Rounds, r.Quick, make([]jsonRow, len(r.Rows)), r.Plots, r.NotMeasured}
 	for i := range r.Rows {
 		of := &r.Rows[i]
 		j := jsonRow{Group: of.Group, Name: of.Name, Unit: of.Unit, More: of.More, Ours: sideOf(of.Ours), Goal: of.Goal, Enough: of.Enough, Verdict: string(of.Verdict()), Note: of.Note}

@@ -35,6 +35,12 @@ func TestPrintRow(t *testing.T) {
 			row.Row{Name: "a decision", Unit: "ns", Ours: row.Figure{Values: []float64{90, 91, 95}, Allocs: []float64{0}}},
 			"a decision 91.0 (90.0..95.0) ns, 0.0",
 		},
+		"enough, where less is better": {
+			row.Row{Name: "memory", Unit: "bytes", Enough: 2048, Ours: row.Figure{Values: []float64{1000, 1000, 1010}}}, "memory 1,000 (1,000..1,010) ≤2,048 met bytes",
+		},
+		"too much": {
+			row.Row{Name: "memory", Unit: "bytes", Enough: 200, Ours: row.Figure{Values: []float64{-1000, 1000, 1010}}}, "memory 1,000 (-1,000..1,010) ≤200 too noisy to say bytes",
+		},
 		"nothing": {row.Row{Name: "a call", Unit: "ns"}, "a call - ns"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,22 +73,26 @@ func made() *report {
 		Rounds: 2, Turn: time.Second, Quick: true,
 		Rows: []row.Row{
 			{
-				Group: "Calls", Name: "a call", Unit: "calls/s", More: true, Goal: 0.9, Note: "one connection", Curve: row.Curve{Name: "Callers", Axis: "callers", X: 1},
+				Group: "Calls", Name: "a call", Unit: "calls/s", More: true, Goal: 0.9, Note: "one connection",
 				Ours: row.Figure{Name: "ours", Values: []float64{98, 98}, Allocs: []float64{3, 3}}, Theirs: row.Figure{Name: "bare", Values: []float64{100, 100}, Allocs: []float64{1, 1}},
 			},
 			{
-				Group: "Calls", Name: "a call | of many", Unit: "calls/s", More: true, Goal: 99, Note: "one connection", Curve: row.Curve{Name: "Callers", Axis: "callers", X: 512},
+				Group: "Calls", Name: "a call | of many", Unit: "calls/s", More: true, Goal: 99, Note: "one connection",
 				Ours: row.Figure{Name: "ours", Values: []float64{80, 80}}, Theirs: row.Figure{Name: "bare", Values: []float64{100, 100}},
 			},
 			{Group: "Parts", Name: "a decision", Unit: "ns", Ours: row.Figure{Name: "ours", Values: []float64{90, 90}}},
 		},
+		Plots: []row.Plot{{Group: "Calls", Title: "Callers", X: "callers", Unit: "calls/s", Lines: []row.Line{
+			{Name: "ours", Points: []row.Point{{X: 512, Y: 80}, {X: 1, Y: 98}}}, {Name: "bare", Points: []row.Point{{X: 1, Y: 100}, {X: 512, Y: 100}}}, {Name: "none"},
+		}}},
 		NotMeasured: []string{"redis: there is none"},
 	}
 }
 
 const golden = `# What grpcguard costs beside others
 
-Medians of 2 interleaved rounds of about 1s a side, in random order. A ratio of more than 1 is better than theirs; only ratios mean anything on
+Medians of 2 interleaved rounds of about 1s a side, in random order; decisions, validation, what is assembled by hand,
+latency and scale have rounds of their own. A ratio of more than 1 is better than theirs; only ratios mean anything on
 another machine. A goal that is nearer than the middle half of the rounds is wide is too noisy to say.
 
 This is a quick run: fewer rounds, shorter ones, and not all that is compared.

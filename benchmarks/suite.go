@@ -7,7 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/grpcguard/grpcguard/benchmarks/internal/decision"
+	"github.com/grpcguard/grpcguard/benchmarks/internal/latency"
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
+	"github.com/grpcguard/grpcguard/benchmarks/internal/scale"
+	"github.com/grpcguard/grpcguard/benchmarks/internal/validation"
 )
 
 // bench says how much is measured, and with what.
@@ -47,28 +51,50 @@ func (b *bench) end() error {
 	return errors.Join(errs...)
 }
 
-// subject is a part of the suite, which -only names. It has contests, or rows that it measures itself, or both.
+// subject is a part of the suite, which -only names. It has contests, or rows and plots that it measures itself, or both.
 type subject struct {
 	name string
 	// contests are what is measured here, side beside side; their rows can be profiled.
 	contests func(*bench) ([]contest, error)
-	rows     func(*bench) ([]row.Row, error)
+	rows     func(*bench) ([]row.Row, []row.Plot, error)
 }
 
 // subjects is the whole suite, in the order of the report.
 var subjects = []subject{
+	{name: "decision", rows: apart(decision.Rows)},
 	{name: "core", rows: (*bench).core},
+	{name: "validation", rows: apart(validation.Rows)},
 	{name: "calls", contests: (*bench).calls},
 	{name: "client", contests: (*bench).clientChain},
+	{name: "glued", rows: (*bench).glued},
 	{name: "streams", contests: (*bench).streams},
 	{name: "throughput", contests: (*bench).throughput},
+	{name: "latency", rows: latencyRows},
 	{name: "refusals", contests: (*bench).refusals},
+	{name: "scale", rows: func(b *bench) ([]row.Row, []row.Plot, error) { return scale.Measure(b.quick) }},
 	{name: "coldstart", contests: (*bench).coldStart},
 	{name: "limiter", contests: (*bench).limiter, rows: (*bench).limiterMemory},
 	{name: "breaker", contests: (*bench).breaker},
 	{name: "redis", rows: (*bench).redis},
 	{name: "records", contests: (*bench).records},
 	{name: "verify", contests: (*bench).verify},
+}
+
+// apart is a subject whose package has rows, rounds and turns of its own.
+func apart(measure func(quick bool) ([]row.Row, error)) func(*bench) ([]row.Row, []row.Plot, error) {
+	return func(b *bench) ([]row.Row, []row.Plot, error) {
+		rows, err := measure(b.quick)
+		return rows, nil, err
+	}
+}
+
+// latencyRows are percentiles of both sides, and lines of all of them.
+func latencyRows(b *bench) ([]row.Row, []row.Plot, error) {
+	f, err := latency.Measure(b.quick)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f.Rows(), []row.Plot{f.Plot()}, nil
 }
 
 // chosen returns the subjects whose names are in the comma list only, in the suite's order; all of an empty list.
@@ -89,28 +115,28 @@ func chosen(only string) ([]subject, error) {
 	return slices.DeleteFunc(slices.Clone(subjects), func(s subject) bool { return !slices.Contains(wanted, s.name) }), nil
 }
 
-// measure returns the rows of a subject. It ends what the subject has started.
-func (s subject) measure(b *bench) (rows []row.Row, err error) {
+// measure returns the rows and plots of a subject. It ends what the subject has started.
+func (s subject) measure(b *bench) (rows []row.Row, plots []row.Plot, err error) {
 	defer func() { err = errors.Join(err, b.end()) }()
 	if s.contests != nil {
 		contests, err := s.contests(b)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, c := range contests {
-			of, err := c.measure(b)
+			of, drawn, err := c.measure(b)
 			if err != nil {
-				return rows, err
+				return rows, plots, err
 			}
-			rows = append(rows, of...)
+			rows, plots = append(rows, of...), append(plots, drawn...)
 		}
 	}
 	if s.rows != nil {
-		of, err := s.rows(b)
+		of, drawn, err := s.rows(b)
 		if err != nil {
-			return rows, err
+			return rows, plots, err
 		}
-		rows = append(rows, of...)
+		rows, plots = append(rows, of...), append(plots, drawn...)
 	}
-	return rows, nil
+	return rows, plots, nil
 }

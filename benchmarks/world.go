@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -130,6 +131,11 @@ func (w *world) bareServer() grpc.ServerOption {
 // bare is a server and a client with mutual TLS and nothing else but opts.
 func (w *world) bare(opts ...grpc.ServerOption) (benchv1.TransferServiceClient, error) {
 	return w.serve(w.caller, append(opts, w.bareServer())...)
+}
+
+// streamWorkers is as many goroutines for calls to run on as a guard gives its server.
+func streamWorkers() grpc.ServerOption {
+	return grpc.NumStreamWorkers(uint32(32 * runtime.GOMAXPROCS(0)))
 }
 
 // guard returns a guard for a server. It is closed when the servers and clients that are started later have ended.

@@ -11,6 +11,9 @@
 //   - tracing: otelgrpc's stats handlers
 //   - an access log, where it is asked for: go-grpc-middleware's logging over log/slog
 //
-// What grpcguard does besides has no like here: the expiry of a caller's SVID is looked at in the handshake alone, a refused call is
-// refused when its message has been read, and calls that no interceptor meets leave no line in the log.
+// It does less than grpcguard. The expiry of a caller's SVID is looked at in the handshake alone, and not at each call. Nothing is refused
+// before its message is read, and calls that no interceptor meets leave no line in the log. The client does not validate responses. The
+// client's streams have no interceptors, and so neither deadline nor breaker.
+//
+// What is measured of grpcguard has all of that in it, except for streams, which are not measured here.
 package glued

@@ -37,10 +37,6 @@ func spread(n, callers int, call func() error) error {
 // Side makes a side of calls from 64 callers, with a message that has rules or without, which must be answered with the entry that the
 // service has.
 func Side(name string, c benchv1.TransferServiceClient, rules bool) row.Side {
-	return sideOf(name, c, rules, callers)
-}
-
-func sideOf(name string, c benchv1.TransferServiceClient, rules bool, callers int) row.Side {
 	one := func() error {
 		resp, err := TransferPlain(c)
 		return answered(resp.GetEntry(), err)

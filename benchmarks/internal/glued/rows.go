@@ -3,13 +3,17 @@ package glued
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
 )
 
-const group = "Beside the same controls assembled by hand"
+// Group is the heading that the rows stand under.
+const Group = "Beside the same controls assembled by hand"
 
 // compared is what is measured together: a bare side, a guarded one and a glued one.
 type compared struct {
@@ -17,19 +21,25 @@ type compared struct {
 	log   io.Writer
 	goal  float64
 	note  string
+	// workers gives the servers of the bare and the glued side the goroutines for calls that a guarded one has.
+	workers bool
 }
 
+// plainServers is part of a note.
+const plainServers = "; a guarded server has 32 goroutines a processor for calls to run on (grpc.NumStreamWorkers), the others have gRPC's default, none"
+
 var comparisons = []compared{
-	{Controls, nil, 3, "no records: ours go to audit.Discard, theirs has no access log"},
-	{WithValidation, nil, 3, "no records; both validate with protovalidate, which is the larger part of either, and ours validates the response at the client as well"},
-	{WithTracing, nil, 2, "no records; otelgrpc on both sides of both, a sampler that never samples, no metrics, W3C trace context"},
-	{WithValidation, io.Discard, 3, "a line of JSON a call from each side, to io.Discard: ours grpcguard's records, theirs slog through go-grpc-middleware's logging"},
+	{level: Controls, goal: 3, note: "no records: ours go to audit.Discard, theirs has no access log" + plainServers},
+	{level: Controls, note: "no records; the other servers are given the 32 goroutines a processor for calls that a guarded one has by itself", workers: true},
+	{level: WithValidation, goal: 3, note: "no records; both validate with protovalidate, which is the larger part of either, and ours validates the response at the client as well" + plainServers},
+	{level: WithTracing, goal: 2, note: "no records; client and server of both make spans: ours by a stage of the guard, theirs by otelgrpc's stats handlers; a sampler that never samples, W3C trace context, no metrics on either side" + plainServers},
+	{level: WithValidation, log: io.Discard, goal: 3, note: "a line of JSON a call from each side, to io.Discard: ours grpcguard's records, theirs slog through go-grpc-middleware's logging" + plainServers},
 }
 
 // Rows measures what the controls add to a bare call: grpcguard's beside those of a [Stack], at each [Level]. All sides have a deadline of
-// the caller's, 64 callers and one connection. Then it measures the interceptors of the clients alone, by their slope.
+// the caller's, 64 callers and one connection.
 func Rows(quick bool) ([]row.Row, error) {
-	rounds, turn := 21, 400*time.Millisecond
+	rounds, turn := 21, 240*time.Millisecond
 	if quick {
 		rounds, turn = 9, 60*time.Millisecond
 	}
@@ -46,16 +56,16 @@ func Rows(quick bool) ([]row.Row, error) {
 		}
 		rows = append(rows, more...)
 	}
-	slope, err := w.slopes(rounds, turn/2)
-	if err != nil {
-		return nil, fmt.Errorf("glued: %w", err)
-	}
-	return append(rows, slope), nil
+	return rows, nil
 }
 
 // compare measures the three sides of c.
 func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, error) {
-	bare, err := w.Bare(false)
+	var more []grpc.ServerOption
+	if c.workers {
+		more = append(more, grpc.NumStreamWorkers(uint32(32*runtime.GOMAXPROCS(0))))
+	}
+	bare, err := w.Bare(false, more...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +73,7 @@ func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, 
 	if err != nil {
 		return nil, err
 	}
-	stack, err := w.Glued(false, c.level, c.log)
+	stack, err := w.Glued(false, c.level, c.log, more...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +85,9 @@ func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, 
 	name := c.level.String()
 	if c.log != nil {
 		name += ", with records"
+	}
+	if c.workers {
+		name += ", all servers with goroutines for calls"
 	}
 	rows := []row.Row{
 		added("CPU that a call has more than a bare one: "+name, m[0].CPU, m[1].CPU, m[2].CPU),
@@ -91,7 +104,7 @@ func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, 
 // added makes a row of what two sides take more than a bare one, round by round.
 func added(name string, bare, guarded, glued []float64) row.Row {
 	r := row.Row{
-		Group: group, Name: name, Unit: "ns",
+		Group: Group, Name: name, Unit: "ns",
 		Ours:   row.Figure{Name: "grpcguard", Values: minus(guarded, bare)},
 		Theirs: row.Figure{Name: "assembled by hand", Values: minus(glued, bare)},
 	}

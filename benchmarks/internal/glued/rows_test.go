@@ -1,12 +1,14 @@
 package glued
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
+	"google.golang.org/grpc"
 )
 
 // All that is measured can be, with the answers that are expected.
@@ -24,19 +26,44 @@ func TestRowsOfOneRound(t *testing.T) {
 			}
 		}
 	}
-	if r, err := w.slopes(1, time.Millisecond); err != nil || len(r.Ours.Values) != 1 {
-		t.Errorf("%+v, %v", r, err)
+}
+
+// The chains answer what is around them, and do so without a limit.
+func TestChains(t *testing.T) {
+	t.Parallel()
+	m, err := Chains(2, time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Wall) != 2 || len(m.Allocs) != 2 || m.Wall[0] <= 0 {
+		t.Errorf("%+v", m)
 	}
 }
 
-func TestTheSlopeIsThatOfALine(t *testing.T) {
+// Interceptors run in their order, each once, and what they pass on arrives.
+func TestInterceptorsAreChained(t *testing.T) {
 	t.Parallel()
-	var m []row.Measured
-	for _, k := range repeats {
-		m = append(m, row.Measured{CPU: []float64{1000 + 300*float64(k), 50 * float64(k)}})
+	var order []string
+	server := func(name string) grpc.UnaryServerInterceptor {
+		return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			order = append(order, name)
+			return next(ctx, req)
+		}
 	}
-	if got, want := slopesOf(m, cpu), []float64{300, 50}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
+	client := func(name string) grpc.UnaryClientInterceptor {
+		return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			order = append(order, name)
+			return next(ctx, method, req, reply, cc, opts...)
+		}
+	}
+	got, err := serves([]grpc.UnaryServerInterceptor{server("a"), server("b"), server("c")}, nil, func(_ context.Context, req any) (any, error) { return req, nil })(t.Context(), 7)
+	if err != nil || got != 7 {
+		t.Errorf("%v, %v", got, err)
+	}
+	failed := errors.New("failed")
+	err = calls([]grpc.UnaryClientInterceptor{client("d"), client("e")}, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return failed })(t.Context(), "/m", nil, nil, nil)
+	if !errors.Is(err, failed) || !slices.Equal(order, []string{"a", "b", "c", "d", "e"}) {
+		t.Errorf("%v, %v", order, err)
 	}
 }
 

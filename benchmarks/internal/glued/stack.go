@@ -54,7 +54,7 @@ type Stack struct {
 	// Callers may call all methods of the services, which are full names. For a server.
 	Callers  []spiffeid.ID
 	Services []string
-	// Requests are how many calls each caller has in a period, and at once. For a server.
+	// Requests are how many calls each caller has in a period, and at once; with 0 there is no limit. For a server.
 	Requests int
 	Per      time.Duration
 	// Messages are those whose rules are compiled before the first call. For a server.
@@ -69,33 +69,42 @@ type Stack struct {
 	Log io.Writer
 }
 
-// ServerOptions returns what grpc.NewServer needs.
-func (s *Stack) ServerOptions() ([]grpc.ServerOption, error) {
+// interceptors returns those of a server, outermost first.
+func (s *Stack) interceptors() (unary []grpc.UnaryServerInterceptor, stream []grpc.StreamServerInterceptor, err error) {
 	callers, err := newCallers(s.Callers, s.Services)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	limits := ratelimitOf(s.Requests, s.Per)
 	recovered := recovery.WithRecoveryHandler(func(any) error { return status.Error(codes.Internal, "internal error") })
-	var unary []grpc.UnaryServerInterceptor
-	var stream []grpc.StreamServerInterceptor
 	if s.Log != nil {
 		log := newAccessLog(slog.New(slog.NewJSONHandler(s.Log, nil)))
 		unary, stream = append(unary, log.unaryServer()), append(stream, log.streamServer())
 	}
-	unary = append(unary, callers.UnaryInterceptor, ratelimit.UnaryServerInterceptor(limits), s.deadlineUnary)
-	stream = append(stream, callers.StreamInterceptor, ratelimit.StreamServerInterceptor(limits), s.deadlineStream)
+	unary, stream = append(unary, callers.UnaryInterceptor), append(stream, callers.StreamInterceptor)
+	if s.Requests > 0 {
+		limits := ratelimitOf(s.Requests, s.Per)
+		unary, stream = append(unary, ratelimit.UnaryServerInterceptor(limits)), append(stream, ratelimit.StreamServerInterceptor(limits))
+	}
+	unary, stream = append(unary, s.deadlineUnary), append(stream, s.deadlineStream)
 	if s.Level >= WithValidation {
 		rules, err := protovalidate.New(protovalidate.WithMessages(s.Messages...))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		unary = append(unary, protovalidatemw.UnaryServerInterceptor(rules))
 		stream = append(stream, protovalidatemw.StreamServerInterceptor(rules))
 	}
 	unary = append(unary, recovery.UnaryServerInterceptor(recovered))
 	stream = append(stream, recovery.StreamServerInterceptor(recovered))
+	return unary, stream, nil
+}
 
+// ServerOptions returns what grpc.NewServer needs.
+func (s *Stack) ServerOptions() ([]grpc.ServerOption, error) {
+	unary, stream, err := s.interceptors()
+	if err != nil {
+		return nil, err
+	}
 	tls := tlsconfig.MTLSServerConfig(s.Source, s.Source, tlsconfig.AuthorizeAny()) // who may call is for the callers to say
 	tls.SessionTicketsDisabled = true                                               // a session that is resumed is not verified again
 	opts := []grpc.ServerOption{
@@ -116,17 +125,21 @@ func (s *Stack) ServerOptions() ([]grpc.ServerOption, error) {
 	return opts, nil
 }
 
-// DialOptions returns what grpc.NewClient needs.
-func (s *Stack) DialOptions() []grpc.DialOption {
+// clientInterceptors returns those of a client, outermost first.
+func (s *Stack) clientInterceptors() []grpc.UnaryClientInterceptor {
 	var unary []grpc.UnaryClientInterceptor
 	if s.Log != nil {
 		unary = append(unary, newAccessLog(slog.New(slog.NewJSONHandler(s.Log, nil))).unaryClient())
 	}
-	unary = append(unary, s.deadlineClient, new(breakers).unary)
+	return append(unary, s.deadlineClient, new(breakers).unary)
+}
+
+// DialOptions returns what grpc.NewClient needs.
+func (s *Stack) DialOptions() []grpc.DialOption {
 	tls := tlsconfig.MTLSClientConfig(s.Source, s.Source, tlsconfig.AuthorizeID(s.Callee))
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(credentials.NewTLS(tls)),
-		grpc.WithChainUnaryInterceptor(unary...),
+		grpc.WithChainUnaryInterceptor(s.clientInterceptors()...),
 	}
 	if s.Level >= WithTracing {
 		opts = append(opts, grpc.WithStatsHandler(otelgrpc.NewClientHandler(s.Tracing...)))

@@ -40,7 +40,7 @@ type World struct {
 	ends                     []func()
 }
 
-// NewWorld returns a world in which each caller has so many requests a period.
+// NewWorld returns a world in which each caller has so many requests a period; with 0 there is no limit.
 func NewWorld(requests int, per time.Duration) (*World, error) {
 	w := &World{requests: requests, per: per}
 	var err error
@@ -54,14 +54,15 @@ func NewWorld(requests int, per time.Duration) (*World, error) {
 			return nil, err
 		}
 	}
-	file, err := policy.ParseFile("policy.yaml", fmt.Appendf(nil, `
+	bindings := `
 names:
   caller: {spiffe_ids: ["spiffe://bench.example/caller"]}
   server: {spiffe_ids: ["spiffe://bench.example/server"]}
-services:
-  bench.v1.TransferService:
-    rate_limits: [{requests: %d, per: "%gs"}]
-`, requests, per.Seconds()))
+`
+	if requests > 0 {
+		bindings += fmt.Sprintf("services:\n  bench.v1.TransferService:\n    rate_limits: [{requests: %d, per: \"%gs\"}]\n", requests, per.Seconds())
+	}
+	file, err := policy.ParseFile("policy.yaml", []byte(bindings))
 	if err == nil {
 		w.policy, err = policy.Compile(file, benchv1.File_bench_v1_bench_proto)
 	}
@@ -117,16 +118,12 @@ func (w *World) who(stranger bool) *authority.Workload {
 }
 
 // Bare has mutual TLS and nothing else. A client that is not a stranger is the caller who is listed.
-func (w *World) Bare(stranger bool) (benchv1.TransferServiceClient, error) {
+// The server has what more it is told.
+func (w *World) Bare(stranger bool, more ...grpc.ServerOption) (benchv1.TransferServiceClient, error) {
 	who := w.who(stranger)
-	creds := credentials.NewTLS(tlsconfig.MTLSClientConfig(who, who, tlsconfig.AuthorizeID(w.server.ID())))
-	return w.toBare([]grpc.DialOption{grpc.WithTransportCredentials(creds)})
-}
-
-// toBare has a bare server and the client that it is told.
-func (w *World) toBare(client []grpc.DialOption) (benchv1.TransferServiceClient, error) {
+	client := credentials.NewTLS(tlsconfig.MTLSClientConfig(who, who, tlsconfig.AuthorizeID(w.server.ID())))
 	server := credentials.NewTLS(tlsconfig.MTLSServerConfig(w.server, w.server, tlsconfig.AuthorizeAny()))
-	return w.serve([]grpc.ServerOption{grpc.Creds(server)}, client)
+	return w.serve(append(more, grpc.Creds(server)), []grpc.DialOption{grpc.WithTransportCredentials(client)})
 }
 
 // Guarded has grpcguard on both sides, with tracing from the level that has it. It validates at all levels what has rules. Records go to
@@ -163,29 +160,29 @@ func (w *World) guardedOptions(stranger bool, level Level, log io.Writer) ([]grp
 	return server.ServerOptions(), dial, err
 }
 
-// Glued has the [Stack] on both sides, with an access log where log is not nil.
-func (w *World) Glued(stranger bool, level Level, log io.Writer) (benchv1.TransferServiceClient, error) {
-	server, client, err := w.gluedOptions(stranger, level, log)
+// Glued has the [Stack] on both sides, with an access log where log is not nil. The server has what more it is told.
+func (w *World) Glued(stranger bool, level Level, log io.Writer, more ...grpc.ServerOption) (benchv1.TransferServiceClient, error) {
+	server, client := w.stacks(stranger, level, log)
+	opts, err := server.ServerOptions()
 	if err != nil {
 		return nil, err
 	}
-	return w.serve(server, client)
+	return w.serve(append(opts, more...), client.DialOptions())
 }
 
-func (w *World) gluedOptions(stranger bool, level Level, log io.Writer) ([]grpc.ServerOption, []grpc.DialOption, error) {
+func (w *World) stacks(stranger bool, level Level, log io.Writer) (server, client *Stack) {
 	tracing := []otelgrpc.Option{
 		otelgrpc.WithTracerProvider(neverSampled()), otelgrpc.WithMeterProvider(metricnoop.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}),
 	}
-	server := &Stack{
+	server = &Stack{
 		Level: level, Source: w.server, Callers: []spiffeid.ID{w.caller.ID()}, Services: []string{"bench.v1.TransferService"},
 		Requests: w.requests, Per: w.per, Messages: []proto.Message{&benchv1.TransferRequest{}, &benchv1.TransferPlainRequest{}},
 		MaxDeadline: policy.DefaultMaxDeadline, Tracing: tracing, Log: log,
 	}
-	client := &Stack{
+	client = &Stack{
 		Level: level, Source: w.who(stranger), Callee: w.server.ID(), MaxDeadline: policy.DefaultMaxDeadline, Tracing: tracing, Log: log,
 	}
-	opts, err := server.ServerOptions()
-	return opts, client.DialOptions(), err
+	return server, client
 }
 
 func neverSampled() *sdktrace.TracerProvider {

@@ -9,27 +9,20 @@ import (
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
 )
 
+const group = "Latency in an open loop"
+
 // percentiles are those that have a row, with what guarded calls must reach beside bare ones.
 var percentiles = []struct{ p, goal float64 }{{50, 0}, {90, 0}, {99, 1 / 1.1}, {99.9, 0}}
-
-// Rows measures, and returns a row for each percentile.
-func Rows(quick bool) ([]row.Row, error) {
-	f, err := Measure(quick)
-	if err != nil {
-		return nil, err
-	}
-	return f.Rows(), nil
-}
 
 // Rows returns a row for each percentile, in microseconds.
 func (f *Figures) Rows() []row.Row {
 	note := fmt.Sprintf("Poisson arrivals at %.0f calls a second, %.0f%% of the %.0f that 64 callers of a bare server had; from the intended start; "+
-		"one connection; the generator shares the processors with clients and servers, and its median lag at the start of a call, which is within the "+
+		"one connection; the guarded server has 32 goroutines a processor for calls to run on (grpc.NumStreamWorkers), the bare one gRPC's default, none; the generator shares the processors with clients and servers, and its median lag at the start of a call, which is within the "+
 		"latency, was %.0f µs bare and %.0f µs guarded", f.Rate, 100*f.Rate/f.Capacity, f.Capacity, row.Median(lags(f.Bare)), row.Median(lags(f.Guarded)))
 	var rows []row.Row
 	for _, of := range percentiles {
 		r := row.Row{
-			Group: "Latency in an open loop", Name: fmt.Sprintf("p%g of a call at %.0f%% of bare capacity: identity, callers, limits, breaker, deadline", of.p, 100*share),
+			Group: group, Name: fmt.Sprintf("p%g of a call at %.0f%% of bare capacity: identity, callers, limits, breaker, deadline", of.p, 100*share),
 			Unit: "µs", Goal: of.goal, Note: note,
 			Ours:   row.Figure{Name: "guarded", Values: at(f.Guarded, of.p)},
 			Theirs: row.Figure{Name: "bare", Values: at(f.Bare, of.p)},
@@ -42,15 +35,23 @@ func (f *Figures) Rows() []row.Row {
 	return rows
 }
 
-// Curve is a side's percentiles in the round whose p99 is the median one.
-type Curve struct {
-	Name   string
-	Points []openloop.Point
+// Plot has a line for each side: its percentiles in the round whose p99 is the median one. X is one call in how many took longer, so
+// that p99 is at 100. Of the slowest calls, which none took longer than, it has none.
+func (f *Figures) Plot() row.Plot {
+	return row.Plot{
+		Group: group, Title: "Latency of the slowest calls in an open loop", X: "one call in so many takes longer", Unit: "µs",
+		Lines: []row.Line{lineOf("guarded", typical(f.Guarded)), lineOf("bare", typical(f.Bare))},
+	}
 }
 
-// Curves returns one for each side, for a plot.
-func (f *Figures) Curves() []Curve {
-	return []Curve{{"bare", typical(f.Bare).Curve()}, {"guarded", typical(f.Guarded).Curve()}}
+func lineOf(name string, of *openloop.Result) row.Line {
+	l := row.Line{Name: name}
+	for _, p := range of.Curve() {
+		if p.Percent < 100 {
+			l.Add(100/(100-p.Percent), float64(p.Latency)/float64(time.Microsecond))
+		}
+	}
+	return l
 }
 
 func typical(results []*openloop.Result) *openloop.Result {

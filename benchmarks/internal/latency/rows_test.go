@@ -24,9 +24,9 @@ func TestRowsOfOneRound(t *testing.T) {
 			t.Errorf("%s: %+v", r.Name, r)
 		}
 	}
-	for _, c := range f.Curves() {
-		if len(c.Points) == 0 {
-			t.Errorf("%s has no curve", c.Name)
+	for _, l := range f.Plot().Lines {
+		if len(l.Points) == 0 || l.Points[0].X < 1 {
+			t.Errorf("%+v", l)
 		}
 	}
 }

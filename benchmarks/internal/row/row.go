@@ -18,17 +18,8 @@ type Row struct {
 	Ours, Theirs Figure
 	// Goal is what the median ratio must reach, and Enough what the median of ours may reach instead; 0 where there is none.
 	Goal, Enough float64
-	// Curve is the line of a plot that the row is a point of, if any.
-	Curve Curve
 	// Note says what is not comparable, or what else a reader must know.
 	Note string
-}
-
-// Curve is a point of a line. The rows with the same name are one plot, with a line for ours and one for theirs. The zero value is none.
-type Curve struct {
-	// Name is the plot's title, and Axis what X counts, such as "callers".
-	Name, Axis string
-	X          float64
 }
 
 // Figure is what one side came to.

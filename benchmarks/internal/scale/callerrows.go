@@ -15,12 +15,14 @@ func (r *run) ofCallers() error {
 			return err
 		}
 	}
+	r.draw("Memory a caller", "callers", "bytes", r.memoryOfCallers...)
+	r.draw("Decisions, with more and more callers", "callers", "ns", r.timeOfCallers...)
 	return nil
 }
 
 // exactCallers measures rules that list each caller.
 func (r *run) exactCallers() error {
-	memory := Curve{Name: "memory a caller that a rule lists", X: "callers", Unit: "bytes"}
+	memory := row.Line{Name: "listed in a rule"}
 	works := make([]func(int) error, len(r.exact))
 	var bytes float64
 	for i, n := range r.exact {
@@ -29,10 +31,10 @@ func (r *run) exactCallers() error {
 		if p, bytes, err = heldBy(func() (*policy.Policy, error) { return listed(n) }); err != nil {
 			return err
 		}
-		memory.add(n, bytes/float64(n))
+		memory.Add(float64(n), bytes/float64(n))
 		works[i] = decide(p, methodsOf(1, 1), subjects(n, hot))
 	}
-	r.curves = append(r.curves, memory)
+	r.memoryOfCallers = append(r.memoryOfCallers, memory)
 	name := fmt.Sprintf("the decision, callers listed by SPIFFE ID, %d of them call", hot)
 	n := last(r.exact)
 	note := fmt.Sprintf("%.0f bytes a caller, most of them where each is written; a policy file of 16 MiB, the largest that is read, lists about 300,000", bytes/float64(n))
@@ -58,12 +60,8 @@ func (r *run) callerTime(name, note string, sizes []int, works []func(int) error
 	if err != nil {
 		return err
 	}
-	curve := Curve{Name: name, X: "callers", Unit: "ns"}
-	for i, n := range sizes {
-		curve.add(n, values[i]...)
-	}
 	few := smallest(sizes, 10)
-	r.curves = append(r.curves, curve)
+	r.timeOfCallers = append(r.timeOfCallers, lineOf(name, sizes, values))
 	r.rows = append(r.rows, row.Row{
 		Group: group, Name: fmt.Sprintf("%s, %d beside %d", name, last(sizes), sizes[few]), Unit: "ns", Note: note,
 		Ours:   row.Figure{Name: fmt.Sprintf("%d callers", last(sizes)), Values: values[len(values)-1]},
@@ -74,14 +72,14 @@ func (r *run) callerTime(name, note string, sizes []int, works []func(int) error
 
 // limitedCallers measures the counters of a rate limit.
 func (r *run) limitedCallers() error {
-	memory := Curve{Name: "memory a caller of a rate limit", X: "callers", Unit: "bytes"}
+	memory := row.Line{Name: "counted by a rate limit"}
 	var all []*limiterCost
 	for _, n := range r.callers {
 		c, err := ofLimiter(n)
 		if err != nil {
 			return err
 		}
-		memory.add(n, c.bytes)
+		memory.Add(float64(n), c.bytes)
 		all = append(all, c)
 	}
 	values, err := nanoseconds(r.rounds, r.turn, r.callers, func(i, n int) error {
@@ -96,13 +94,10 @@ func (r *run) limitedCallers() error {
 	if err != nil {
 		return err
 	}
-	curve := Curve{Name: "the decision of a rate limit, all callers call", X: "callers", Unit: "ns"}
-	for i, n := range r.callers {
-		curve.add(n, values[i]...)
-	}
 	few, most := smallest(r.callers, 1000), all[len(all)-1]
 	stats := most.limiter.Stats()
-	r.curves = append(r.curves, memory, curve)
+	r.memoryOfCallers = append(r.memoryOfCallers, memory)
+	r.timeOfCallers = append(r.timeOfCallers, lineOf("the decision of a rate limit, all of them call", r.callers, values))
 	r.rows = append(r.rows, row.Row{
 		Group: group, Name: fmt.Sprintf("the decision of a rate limit, all of %d callers call, beside %d", last(r.callers), r.callers[few]), Unit: "ns",
 		Ours:   row.Figure{Name: fmt.Sprintf("%d callers", last(r.callers)), Values: values[len(values)-1]},

@@ -13,8 +13,8 @@ func (r *run) ofConnections() error {
 		return err
 	}
 	defer w.close()
-	over := Curve{Name: "memory a connection of a guard over bare mTLS", X: "connections", Unit: "bytes"}
-	bare := Curve{Name: "memory a connection of bare mTLS, with the caller's end", X: "connections", Unit: "bytes"}
+	over, bare := row.Line{Name: "a guard, over bare mTLS"}, row.Line{Name: "bare mTLS, with the caller's end"}
+	fewer := ""
 	var values map[string][]float64
 	n := 0
 	for _, wanted := range r.connections {
@@ -22,20 +22,20 @@ func (r *run) ofConnections() error {
 		if values, err = w.connections(n, r.connectionRounds); err != nil {
 			return err
 		}
-		over.add(n, difference(values[guarded], values[bareTLS])...)
-		bare.add(n, values[bareTLS]...)
+		over.Add(float64(n), difference(values[guarded], values[bareTLS])...)
+		bare.Add(float64(n), values[bareTLS]...)
 		if n < wanted {
-			over.Note = fmt.Sprintf("%d connections were wanted, and open files are limited to %d", wanted, n)
+			fewer = fmt.Sprintf(". %d connections were wanted, and open files are limited to %d", wanted, n)
 			break
 		}
 	}
-	r.curves = append(r.curves, over, bare)
+	r.draw("Memory a connection", "connections", "bytes", over, bare)
 	for _, than := range []string{bareTLS, goSPIFFE} {
 		line := row.Row{
 			Group: group, Name: fmt.Sprintf("memory a connection over %s, %d connections", than, n), Unit: "bytes",
 			Ours: row.Figure{Name: guarded, Values: difference(values[guarded], values[than])},
-			Note: fmt.Sprintf("of %.0f bytes, heap and stacks, each connection idle after one call of a caller of its own, under two rate limits; the caller's end, the same for all, is in them. %s",
-				row.Median(values[than]), over.Note),
+			Note: fmt.Sprintf("of %.0f bytes, heap and stacks, each connection idle after one call of a caller of its own, under two rate limits; the caller's end, the same for all, is in them%s",
+				row.Median(values[than]), fewer),
 		}
 		line.Enough = goalConnection
 		r.rows = append(r.rows, line)

@@ -39,39 +39,30 @@ func sizesOf(quick bool) sizes {
 	}
 }
 
-// Rows measures what scale costs. Quick takes less than a minute and stays at a tenth of the sizes or less; in full, with some ten thousand handshakes a server and a round, it takes many minutes.
-func Rows(quick bool) ([]row.Row, error) {
-	rows, _, err := Measure(quick)
-	return rows, err
-}
-
-// Curves measures the same as [Rows], for plots: bytes or nanoseconds by size.
-func Curves(quick bool) ([]Curve, error) {
-	_, curves, err := Measure(quick)
-	return curves, err
-}
-
-// Measure is [Rows] and [Curves] of one run.
-func Measure(quick bool) ([]row.Row, []Curve, error) {
+// Measure measures what scale costs, and returns rows of the largest sizes and plots of all. Quick takes less than a minute and stays at a
+// tenth of the sizes or less; in full, with ten thousand handshakes a server and a round, it takes some minutes.
+func Measure(quick bool) ([]row.Row, []row.Plot, error) {
 	r := &run{sizes: sizesOf(quick)}
 	return r.measure()
 }
 
-func (r *run) measure() ([]row.Row, []Curve, error) {
+func (r *run) measure() ([]row.Row, []row.Plot, error) {
 	for _, part := range []func() error{r.ofMethods, r.ofCallers, r.ofConnections} {
 		if err := part(); err != nil {
 			return nil, nil, err
 		}
 	}
-	return r.rows, r.curves, nil
+	return r.rows, r.plots, nil
 }
 
 // run collects what is measured.
 type run struct {
 	sizes
 
-	rows   []row.Row
-	curves []Curve
+	rows  []row.Row
+	plots []row.Plot
+	// memoryOfCallers and timeOfCallers are lines of plots that several parts make together.
+	memoryOfCallers, timeOfCallers []row.Line
 }
 
 func last(sizes []int) int { return sizes[len(sizes)-1] }
@@ -86,33 +77,36 @@ func (r *run) ofMethods() error {
 	if _, err := w.ofMethods(1, limitsOfMethods); err != nil { // for what a process has once
 		return err
 	}
+	var memory, start []row.Line
 	for _, v := range []variant{rulesOfServices, rulesOfMethods, limitsOfMethods} {
-		if err := r.methodMemory(w, v); err != nil {
+		bytes, times, err := r.methodMemory(w, v)
+		if err != nil {
 			return err
 		}
+		memory, start = append(memory, bytes), append(start, times)
 	}
+	r.draw("Memory a method over the descriptors", "methods", "bytes", memory...)
+	r.draw("Compiling and starting, a method", "methods", "ns", start...)
 	return r.methodTime(w)
 }
 
-// methodMemory measures one way to write rules.
-func (r *run) methodMemory(w *world, v variant) error {
-	memory := Curve{Name: "memory a method over the descriptors, " + v.name, X: "methods", Unit: "bytes"}
-	start := Curve{Name: "compiling and starting, a method, " + v.name, X: "methods", Unit: "ns"}
+// methodMemory measures one way to write rules: bytes a method, and the time that it takes to compile them and to start a guard.
+func (r *run) methodMemory(w *world, v variant) (memory, start row.Line, err error) {
+	memory.Name, start.Name = v.name, v.name
 	var totals, policies, times []float64
 	for _, n := range r.methods {
 		totals, policies, times = nil, nil, nil
 		for range r.memoryRounds {
 			c, err := w.ofMethods(n, v)
 			if err != nil {
-				return err
+				return memory, start, err
 			}
 			totals, policies = append(totals, c.bytes()), append(policies, c.policy)
 			times = append(times, float64(c.compile+c.start)/float64(n))
 		}
-		memory.add(n, totals...)
-		start.add(n, times...)
+		memory.Add(float64(n), totals...)
+		start.Add(float64(n), times...)
 	}
-	r.curves = append(r.curves, memory, start)
 	n := last(r.methods)
 	line := row.Row{
 		Group: group, Name: fmt.Sprintf("memory a method over the descriptors, %d methods: %s", n, v.name), Unit: "bytes",
@@ -126,12 +120,13 @@ func (r *run) methodMemory(w *world, v variant) error {
 		line.Note += "; no goal: each limit has a counter"
 	}
 	r.rows = append(r.rows, line)
-	return nil
+	return memory, start, nil
 }
 
 // methodTime measures the decision, with a rule at each method.
 func (r *run) methodTime(w *world) error {
 	caller := []policy.Subject{{ID: id("/caller"), Serial: "1"}}
+	var lines []row.Line
 	for _, most := range []int{hot, last(r.methods)} {
 		name := fmt.Sprintf("the decision, %d methods in use", hot)
 		if most != hot {
@@ -145,14 +140,11 @@ func (r *run) methodTime(w *world) error {
 			}
 			works[i] = decide(c.compiled, methodsOf(n, most), caller)
 		}
-		curve := Curve{Name: name, X: "methods", Unit: "ns"}
 		values, err := nanoseconds(r.rounds, r.turn, r.methods, func(i, n int) error { return works[i](n) })
 		if err != nil {
 			return err
 		}
-		for i, n := range r.methods {
-			curve.add(n, values[i]...)
-		}
+		lines = append(lines, lineOf(name, r.methods, values))
 		few := smallest(r.methods, 10)
 		line := row.Row{
 			Group: group, Name: fmt.Sprintf("%s, with %d beside %d methods", name, last(r.methods), r.methods[few]), Unit: "ns",
@@ -165,8 +157,9 @@ func (r *run) methodTime(w *world) error {
 		} else {
 			line.Note = "each method in turn: what is not in the processor's caches decides, which no table avoids"
 		}
-		r.curves, r.rows = append(r.curves, curve), append(r.rows, line)
+		r.rows = append(r.rows, line)
 	}
+	r.draw("The decision, with more and more methods", "methods", "ns", lines...)
 	return nil
 }
 

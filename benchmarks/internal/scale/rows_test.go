@@ -114,7 +114,7 @@ func rowsAreWhole(t *testing.T) {
 		methods: []int{10, 100}, exact: []int{1, 2000}, callers: []int{10, 1000}, connections: []int{20},
 		memoryRounds: 1, connectionRounds: 1, rounds: 1, turn: time.Millisecond,
 	}}
-	rows, curves, err := r.measure()
+	rows, plots, err := r.measure()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,13 +123,20 @@ func rowsAreWhole(t *testing.T) {
 			t.Errorf("a row lacks something: %+v", line)
 		}
 	}
-	for _, c := range curves {
-		if c.Name == "" || c.X == "" || c.Unit == "" || len(c.Points) == 0 {
-			t.Errorf("a curve lacks something: %+v", c)
+	lines := 0
+	for _, p := range plots {
+		if p.Group != group || p.Title == "" || p.X == "" || p.Unit == "" {
+			t.Errorf("a plot lacks something: %+v", p)
 		}
+		for _, l := range p.Lines {
+			if l.Name == "" || len(l.Points) == 0 {
+				t.Errorf("a line of %q lacks something: %+v", p.Title, l)
+			}
+		}
+		lines += len(p.Lines)
 	}
-	if len(rows) != 10 || len(curves) != 15 {
-		t.Errorf("%d rows and %d curves", len(rows), len(curves))
+	if len(rows) != 10 || len(plots) != 6 || lines != 15 {
+		t.Errorf("%d rows and %d plots of %d lines", len(rows), len(plots), lines)
 	}
 }
 

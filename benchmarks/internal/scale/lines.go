@@ -8,23 +8,18 @@ import (
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
 )
 
-// Curve is a line of a plot.
-type Curve struct {
-	// Name says what Y is, and X what it depends on.
-	Name, X string
-	// Unit is that of Y: "bytes" or "ns".
-	Unit string
-	// Note says what else a reader must know.
-	Note   string
-	Points []Point
+// draw keeps a plot for the report.
+func (r *run) draw(title, x, unit string, lines ...row.Line) {
+	r.plots = append(r.plots, row.Plot{Group: group, Title: title, X: x, Unit: unit, Lines: lines})
 }
 
-// Point is what was measured at one size: the median of all rounds.
-type Point struct{ X, Y float64 }
-
-// add appends the median of values at x.
-func (c *Curve) add(x int, values ...float64) {
-	c.Points = append(c.Points, Point{float64(x), row.Median(values)})
+// lineOf is the medians of what was measured at each of the sizes.
+func lineOf(name string, sizes []int, values [][]float64) row.Line {
+	l := row.Line{Name: name}
+	for i, n := range sizes {
+		l.Add(float64(n), values[i]...)
+	}
+	return l
 }
 
 // nanoseconds returns how long op takes for each of the sizes, a value a round. The sizes come in random order in each round; op is called
