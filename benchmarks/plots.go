@@ -123,7 +123,7 @@ func ratioPlot(group string, rows []*row.Row) (*plot.Plot, int, error) {
 func linePlot(of *row.Plot) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = of.Title, of.X, of.Unit
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.XOffs = true, -vg.Points(6)
 	least, most := math.Inf(1), math.Inf(-1)
 	for i, line := range of.Lines {
 		var points plotter.XYs

@@ -32,7 +32,7 @@ type bench struct {
 
 // newBench returns the sizes of a whole run, or those of a quick one.
 func newBench(quick bool, d *disk) *bench {
-	b := &bench{rounds: 9, turn: time.Second, callers: 64, verified: 300_000, disk: d}
+	b := &bench{rounds: 9, turn: 400 * time.Millisecond, callers: 64, verified: 300_000, disk: d}
 	if quick {
 		b.quick, b.rounds, b.turn, b.verified = true, 5, 40*time.Millisecond, 20_000
 	}
