@@ -12,9 +12,9 @@ import (
 )
 
 // goTest runs benchmarks of packages that cannot be reached from here, or need what tests have, and returns every figure by
-// benchmark and unit. Runs of one benchmark follow each other, and are not interleaved with those of others.
-func goTest(dir, pattern string, count int, benchtime time.Duration, packages ...string) (map[string][]float64, error) {
-	args := append([]string{"test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", benchtime.String(), "-count", strconv.Itoa(count)}, packages...)
+// benchmark and unit. What more go test is told are packages, and flags before them. Runs of one benchmark follow each other, and are not interleaved with those of others.
+func goTest(dir, pattern string, count int, benchtime time.Duration, more ...string) (map[string][]float64, error) {
+	args := append([]string{"test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", benchtime.String(), "-count", strconv.Itoa(count)}, more...)
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	text, err := cmd.CombinedOutput()

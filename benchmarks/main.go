@@ -74,7 +74,11 @@ func run(o options, out io.Writer) (missed int, err error) {
 	var errs []error
 	group := ""
 	for _, s := range list {
-		rows, plots, err := s.measure(b)
+		measure := s.measure
+		if s.alone && len(list) > 1 {
+			measure = s.measureAlone
+		}
+		rows, plots, err := measure(b)
 		for _, r := range rows {
 			if r.Group != group {
 				group = r.Group

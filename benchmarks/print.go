@@ -38,7 +38,9 @@ func cellsOf(r *row.Row) cells {
 	ratios := r.Ratios()
 	if len(ratios) > 0 {
 		c.theirs = number(row.Median(r.Theirs.Values))
-		c.ratio = number(row.Median(ratios)) + "x"
+		if c.ratio = number(row.Median(ratios)); c.ratio != "-" {
+			c.ratio += "x"
+		}
 		c.spread = fmt.Sprintf("(%s..%s)", number(slices.Min(ratios)), number(slices.Max(ratios)))
 	} else if len(r.Ours.Values) > 0 {
 		c.spread = fmt.Sprintf("(%s..%s)", number(slices.Min(r.Ours.Values)), number(slices.Max(r.Ours.Values)))

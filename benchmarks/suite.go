@@ -57,6 +57,8 @@ type subject struct {
 	// contests are what is measured here, side beside side; their rows can be profiled.
 	contests func(*bench) ([]contest, error)
 	rows     func(*bench) ([]row.Row, []row.Plot, error)
+	// alone says that it is measured in a process of its own, if there are others.
+	alone bool
 }
 
 // subjects is the whole suite, in the order of the report.
@@ -71,7 +73,7 @@ var subjects = []subject{
 	{name: "throughput", contests: (*bench).throughput},
 	{name: "latency", rows: latencyRows},
 	{name: "refusals", contests: (*bench).refusals},
-	{name: "scale", rows: func(b *bench) ([]row.Row, []row.Plot, error) { return scale.Measure(b.quick) }},
+	{name: "scale", alone: true, rows: func(b *bench) ([]row.Row, []row.Plot, error) { return scale.Measure(b.quick) }},
 	{name: "coldstart", contests: (*bench).coldStart},
 	{name: "limiter", contests: (*bench).limiter, rows: (*bench).limiterMemory},
 	{name: "breaker", contests: (*bench).breaker},

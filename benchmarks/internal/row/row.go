@@ -30,15 +30,20 @@ type Figure struct {
 	Allocs []float64
 }
 
-// Ratios returns how much better ours was, round by round: more than 1 is better, whichever way the unit goes.
+// Ratios returns how much better ours was, round by round: more than 1 is better, whichever way the unit goes. It is no number in a round
+// in which a side is not above 0, as differences may be where rounds are noisy.
 func (r *Row) Ratios() []float64 {
 	n := min(len(r.Ours.Values), len(r.Theirs.Values))
 	ratios := make([]float64, n)
 	for i := range ratios {
-		if r.More {
-			ratios[i] = r.Ours.Values[i] / r.Theirs.Values[i]
-		} else {
-			ratios[i] = r.Theirs.Values[i] / r.Ours.Values[i]
+		ours, theirs := r.Ours.Values[i], r.Theirs.Values[i]
+		switch {
+		case !(ours > 0) || !(theirs > 0):
+			ratios[i] = math.NaN()
+		case r.More:
+			ratios[i] = ours / theirs
+		default:
+			ratios[i] = theirs / ours
 		}
 	}
 	return ratios

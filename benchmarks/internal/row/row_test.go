@@ -24,6 +24,7 @@ func TestVerdict(t *testing.T) {
 		"too wide, above":                   {ratios(0.97, 0.8, 0.9, 0.98, 1.1, 1.2), row.TooNoisy},
 		"too wide, below":                   {ratios(0.97, 0.8, 0.9, 0.96, 1.1, 1.2), row.TooNoisy},
 		"a goal and nothing measured":       {row.Row{Goal: 1}, row.NotMet},
+		"below nothing":                     {row.Row{Goal: 3, Ours: row.Figure{Values: []float64{-1, -2, -1, 1, 1}}, Theirs: row.Figure{Values: one}}, row.TooNoisy},
 		"no number":                         {ratios(1, math.NaN(), math.NaN()), row.TooNoisy},
 		"less is better":                    {row.Row{Goal: 2, Ours: row.Figure{Values: one}, Theirs: row.Figure{Values: []float64{3, 3, 3, 3, 3}}}, row.Met},
 		"less is better, and it is more":    {row.Row{Goal: 2, Ours: row.Figure{Values: []float64{3, 3, 3, 3, 3}}, Theirs: row.Figure{Values: one}}, row.NotMet},

@@ -29,7 +29,7 @@ func sizesOf(quick bool) sizes {
 	if quick {
 		return sizes{
 			methods: []int{10, 1000, 5000}, exact: []int{1, 1000, 10_000}, callers: []int{1000, 100_000}, connections: []int{100, 500},
-			memoryRounds: 1, connectionRounds: 3, rounds: 3, turn: 20 * time.Millisecond,
+			memoryRounds: 3, connectionRounds: 3, rounds: 3, turn: 20 * time.Millisecond,
 		}
 	}
 	return sizes{
