@@ -29,7 +29,7 @@ func (s *callerSet) add(p Pattern, d *Decision) {
 	}
 }
 
-// find is split, so that sets that are empty, as most deny lists are, cost no call.
+// find returns nil if no entry names id. It is split from lookUp so that sets that are empty, as most deny lists are, cost no call.
 func (s *callerSet) find(id spiffeid.ID) *Decision {
 	if len(s.ids) == 0 && len(s.patterns) == 0 {
 		return nil
