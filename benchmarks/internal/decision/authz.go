@@ -75,13 +75,13 @@ func (called) SetTrailer(metadata.MD) error { return nil }
 // servedContext returns the context of a unary call on loopback. Its connection can be had in no other way, and is what the
 // engine reads its port from.
 func servedContext() (context.Context, error) {
-	var served context.Context
+	served := make(chan context.Context, 1)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		served = ctx
+		served <- ctx
 		return next(ctx, req)
 	}))
 	grpc_health_v1.RegisterHealthServer(server, grpc_health_v1.UnimplementedHealthServer{})
@@ -94,9 +94,13 @@ func servedContext() (context.Context, error) {
 		err = conn.Close()
 	}
 	server.Stop()
-	err = errors.Join(err, <-done)
-	if err == nil && served == nil {
-		err = errors.New("no call was served")
+	if err = errors.Join(err, <-done); err != nil {
+		return nil, err
 	}
-	return served, err
+	select {
+	case ctx := <-served:
+		return ctx, nil
+	default:
+		return nil, errors.New("no call was served")
+	}
 }
