@@ -5,7 +5,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
 )
@@ -21,12 +20,16 @@ func (b *bench) refusals() ([]contest, error) {
 	if err != nil {
 		return nil, err
 	}
-	intercepted, err := w.serve(w.stranger, w.bareServer(), grpc.ChainUnaryInterceptor(refuse))
+	// Both sides give the same answer, with the same google.rpc details.
+	_, answer := plain(context.Background(), guarded)
+	intercepted, err := w.serve(w.stranger, w.bareServer(), grpc.ChainUnaryInterceptor(
+		func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) { return nil, answer },
+	))
 	if err != nil {
 		return nil, err
 	}
 	const group = "Refused calls"
-	const note = "the guard's refusal has google.rpc details, the interceptor's has none, and keeps no record; " + otherOptions
+	const note = "both give the same answer, with its google.rpc details, and neither keeps a record; " + otherOptions
 	pair := func(size string, do call) contest {
 		ours, theirs := "refused by the guard, "+size, "refused in an interceptor, "+size
 		lines := beside(group, ours, theirs, 0, note)
@@ -40,8 +43,4 @@ func (b *bench) refusals() ([]contest, error) {
 		}
 	}
 	return []contest{pair("a small message", plain), pair("a message of 3.9 MiB", big)}, nil
-}
-
-func refuse(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
-	return nil, status.Error(codes.PermissionDenied, "permission denied")
 }
