@@ -36,7 +36,7 @@ var rivals = []rival{
 }
 
 // Rows measures all engines at 10, 500 and 50,000 rules, with nine interleaved rounds, or five that are shorter if quick.
-// An answer that is wrong is an error. It takes about two minutes, or a third of it if quick, and most of a gigabyte of memory.
+// An answer that is wrong is an error. It takes about a minute, or half of it if quick, and most of a gigabyte of memory.
 func Rows(quick bool) ([]row.Row, error) {
 	m := measurement{rounds: 9, turn: 60 * time.Millisecond}
 	if quick {
