@@ -31,7 +31,7 @@ const plainServers = "; a guarded server has 32 goroutines a processor for calls
 var comparisons = []compared{
 	{level: Controls, goal: 3, note: "no records: ours go to audit.Discard, theirs has no access log" + plainServers},
 	{level: Controls, note: "no records; the other servers are given the 32 goroutines a processor for calls that a guarded one has by itself", workers: true},
-	{level: WithValidation, goal: 3, note: "no records; both validate with protovalidate, which is the larger part of either, and ours validates the response at the client as well" + plainServers},
+	{level: WithValidation, goal: 3, note: "no records; theirs validates with protovalidate behind its middleware, ours with the guard's validator, which says the same (see validation), and the response at the client as well" + plainServers},
 	{level: WithTracing, goal: 2, note: "no records; client and server of both make spans: ours by a stage of the guard, theirs by otelgrpc's stats handlers; a sampler that never samples, W3C trace context, no metrics on either side" + plainServers},
 	{level: WithValidation, log: io.Discard, goal: 3, note: "a line of JSON a call from each side, to io.Discard: ours grpcguard's records, theirs slog through go-grpc-middleware's logging" + plainServers},
 }
