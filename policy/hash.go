@@ -60,7 +60,10 @@ func sorted(s []string) []string {
 
 // canonical lists a set in an order that does not depend on how it was declared: it is a set.
 func (s *callerSet) canonical() string {
-	texts := slices.AppendSeq(make([]string, 0, len(s.ids)+len(s.patterns)), maps.Keys(s.ids))
+	texts := slices.Collect(maps.Keys(s.many))
+	for _, e := range s.few {
+		texts = append(texts, e.id)
+	}
 	for _, p := range s.patterns {
 		texts = append(texts, p.pattern.String())
 	}

@@ -63,6 +63,9 @@ func (p *program) certain(m protoreflect.Message) bool {
 	return true
 }
 
+// nothing is the program of all types without rules.
+var nothing = &program{}
+
 // whole reports whether the program answers for all rules of its type.
 func (p *program) whole() bool { return p != nil && p.rest == nil }
 
@@ -95,7 +98,7 @@ func (ps programs) of(t protoreflect.MessageDescriptor) *program {
 
 func (ps programs) compile(t protoreflect.MessageDescriptor) *program {
 	if bare(t) {
-		return &program{}
+		return nothing
 	}
 	rules, err := protovalidate.ResolveMessageRules(t)
 	if err != nil {

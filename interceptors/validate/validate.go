@@ -5,6 +5,7 @@ package validate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"buf.build/go/protovalidate"
@@ -44,7 +45,8 @@ func New(types ...protoreflect.MessageDescriptor) (*Validator, error) {
 func NewLazy(types ...protoreflect.MessageDescriptor) (*Validator, error) { return compile(types) }
 
 func compile(types []protoreflect.MessageDescriptor, opts ...protovalidate.ValidatorOption) (*Validator, error) {
-	all := transitive(types)
+	// Of a type without rules protovalidate is never asked.
+	all := slices.DeleteFunc(transitive(types), bare)
 	first, err := protovalidate.New(append(opts, protovalidate.WithMessageDescriptors(all...), protovalidate.WithFailFast())...)
 	if err != nil {
 		return nil, fmt.Errorf("validate: %w", err)
