@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -95,14 +94,11 @@ const (
 	keepaliveTimeout = 20 * time.Second
 	// A caller that pings more often, or without a call, is disconnected.
 	minPingInterval = time.Minute
-	// A call that finds one of these goroutines idle runs on it. A goroutine of its own would begin with a small stack and copy it several
-	// times until a handler fits, which takes an eighth of a bare call; a call that finds none idle has one as before.
-	streamWorkersPerProcessor = 32
 )
 
 // ServerOptions returns what grpc.NewServer needs: transport credentials, the interceptors, the tap, the limits on the size of messages,
 // limits of 1,000 calls in flight a connection, 64 KiB of headers a call, 20 seconds a handshake and a ping a minute, a ping of our own
-// where nothing was heard for 2 minutes, 32 goroutines a processor for calls to run on, and an age after which connections are
+// where nothing was heard for 2 minutes, and an age after which connections are
 // renewed. The age, with jitter, is a quarter of the lifetime of this server's own X509-SVID, 15 minutes at most, so that callers
 // connect again with a new SVID well before the one that opened the connection expires; calls in flight are finished first.
 func (s *Server) ServerOptions() []grpc.ServerOption {
@@ -117,7 +113,6 @@ func (s *Server) ServerOptions() []grpc.ServerOption {
 			return status.Error(codes.Unimplemented, "unknown method")
 		}),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
-		grpc.NumStreamWorkers(uint32(streamWorkersPerProcessor * runtime.GOMAXPROCS(0))),
 		grpc.MaxHeaderListSize(maxHeaderListBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxRecvMsgSize(request),

@@ -73,3 +73,28 @@ func TestAFloodOfExpiredCallsIsBoundedAndCounted(t *testing.T) {
 		})
 	}
 }
+
+// The same for calls that their callers reset once they have been met, which nothing tells from others at first.
+func TestAFloodOfResetCallsIsBounded(t *testing.T) {
+	sink := &slow{on: make(chan struct{})}
+	s := NewServer(&policy.Policy{}, func(error) {}, sink)
+	const sent = 200_000
+	met := 0
+	for range sent {
+		ctx, cancel := context.WithCancel(context.Background())
+		if _, err := s.Tap(ctx, &tap.Info{FullMethodName: "/a.B/C"}); err == nil {
+			met++
+		}
+		cancel()
+	}
+	if waiting := s.behind.waiting.Load(); met > sent/2 || waiting > sent/4 {
+		t.Errorf("%d of %d calls were met, and %d wait", met, sent, waiting)
+	}
+	close(sink.on)
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := sink.ended.Load(); int(n) != met {
+		t.Errorf("%d records of %d calls", n, met)
+	}
+}

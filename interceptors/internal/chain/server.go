@@ -84,12 +84,10 @@ func (s *Server) Tap(ctx context.Context, info *tap.Info) (context.Context, erro
 		// Whoever is refused may not stay as long as they like until they send a message.
 		c.EndAt(c.Start.Add(refusedWaits), &RefusalCause{Stage: r.stage, Refusal: r.Refusal})
 	}
-	if c.cancel != nil || c.Context.Err() != nil {
-		// The call has an end that gRPC does not know of, and somebody must be told of it; or it is over already, and those who flood
-		// the server with such calls must not get ahead of their records.
+	// A call that has an end which gRPC does not know of must be told of it; one that holds something must let go of it at once; one that is over
+	// already must not get ahead of its record, however many there are.
+	if c.cancel != nil || c.kept != nil || c.Context.Err() != nil || !s.unread.add(c) {
 		c.unwatch = s.watch(c)
-	} else {
-		s.unread.add(c)
 	}
 	return c, nil
 }

@@ -18,10 +18,16 @@ type unread struct {
 	// latest is the newest call that was not looked at, and leads to those before it. Adding one is a single compare-and-swap, and
 	// nobody takes a single one out: the goroutine that reads a connection must not wait.
 	latest atomic.Pointer[Call]
+	length atomic.Int64
+	armed  atomic.Bool // the timer is running
 
 	mu   sync.Mutex
 	once *Call // those that were looked at once
 }
+
+// maxUnread is how many calls may be on the list. What is released at a look must not be more than can wait for a slow sink, however many calls
+// a flood has; so beyond it a call is watched from the beginning. It takes more than 200,000 calls a second to get there.
+const maxUnread = 2048
 
 // looksEvery is the time between two looks, while there are calls to look at.
 const looksEvery = 10 * time.Millisecond
@@ -33,16 +39,28 @@ func newUnread(watch func(*Call)) *unread {
 	return u
 }
 
-func (u *unread) add(c *Call) {
+// add reports whether there is room for the call.
+func (u *unread) add(c *Call) bool {
+	if u.length.Load() >= maxUnread {
+		return false
+	}
+	u.length.Add(1)
 	for {
 		before := u.latest.Load()
 		c.before = before
 		if u.latest.CompareAndSwap(before, c) {
 			if before == nil {
-				u.timer.Reset(looksEvery)
+				u.arm()
 			}
-			return
+			return true
 		}
+	}
+}
+
+// arm has a look come, unless one comes anyway: a call must not put off the second look at those before it.
+func (u *unread) arm() {
+	if u.armed.CompareAndSwap(false, true) {
+		u.timer.Reset(looksEvery)
 	}
 }
 
@@ -50,15 +68,18 @@ func (u *unread) add(c *Call) {
 func (u *unread) look() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.armed.Store(false)
 	for c := u.once; c != nil; {
 		c = c.leave(func() { u.watch(c) })
 	}
 	u.once = nil
-	for c := u.latest.Swap(nil); c != nil; {
+	looked := int64(0)
+	for c := u.latest.Swap(nil); c != nil; looked++ {
 		c = c.leave(func() { c.before, u.once = u.once, c })
 	}
+	u.length.Add(-looked)
 	if u.once != nil {
-		u.timer.Reset(looksEvery)
+		u.arm()
 	}
 }
 
