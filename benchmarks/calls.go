@@ -64,8 +64,7 @@ func (w *world) bareTraced(t interceptors.Telemetry) (benchv1.TransferServiceCli
 const (
 	callsGroup    = "Whole unary calls"
 	oneConnection = "client and server in this process, one connection a side, TLS 1.3 with both ends' certificates, 64 callers"
-	otherOptions  = oneConnection + "; the guard's server has its defaults besides, such as 1,000 calls a connection, keepalive and 32 goroutines a processor " +
-		"for calls to run on (grpc.NumStreamWorkers), none of which a plain grpc.NewServer has"
+	otherOptions  = oneConnection + "; the guard's server has its defaults besides, such as 1,000 calls a connection and keepalive"
 	// The guard's spans are its own, by a stage and without a stats handler.
 	sameSpans = "spans at both ends of both, ours by a stage of the guard and theirs by otelgrpc's stats handlers, with the same sampler and W3C trace context; "
 	bothEnds  = "the server and the client are guarded; " + otherOptions
@@ -93,6 +92,7 @@ func (b *bench) calls() ([]contest, error) {
 	sides := &callSides{callers: b.callers}
 	bare := sides.keep(w.bare())
 	bareWorkers := sides.keep(w.bare(streamWorkers()))
+	allWorkers := sides.keep(w.guardedBoth(both{options: []interceptors.Option{off}, server: []grpc.ServerOption{streamWorkers()}}))
 	metered := w.metered(never)
 	bareMetered := sides.keep(w.bareTraced(metered))
 	bareNever, bareAlways := sides.keep(w.bareTraced(never)), sides.keep(w.bareTraced(always))
@@ -108,7 +108,8 @@ func (b *bench) calls() ([]contest, error) {
 	}
 	sides.add("bare", call(plain).inTime(bare))
 	sides.add("bare, no deadline of the caller", call(plain).timeless(bare))
-	sides.add("bare with as many goroutines for calls", call(plain).inTime(bareWorkers))
+	sides.add("bare, stream workers", call(plain).inTime(bareWorkers))
+	sides.add("identity, callers, limits, breaker, deadline, stream workers", call(plain).inTime(allWorkers))
 	sides.add("bare, a transfer", call(valid).inTime(bare))
 	sides.add("bare, a payment", call(pay).inTime(bare))
 	sides.add("otelgrpc at both ends, not sampled", call(valid).inTime(bareNever))
@@ -128,7 +129,8 @@ func (b *bench) calls() ([]contest, error) {
 	return []contest{{sides: sides.list, lines: slices.Concat(
 		beside(callsGroup, "identity and callers", "bare", 0, "the client is bare; "+otherOptions),
 		beside(callsGroup, "identity, callers, limits, breaker, deadline", "bare", 0.97, bothEnds),
-		beside(callsGroup, "identity, callers, limits, breaker, deadline", "bare with as many goroutines for calls", 0, "the bare server is given the guard's NumStreamWorkers; "+bothEnds),
+		beside(callsGroup, "identity, callers, limits, breaker, deadline, stream workers", "bare, stream workers", 0, "both servers have grpc.NumStreamWorkers, 32 a processor; "+bothEnds),
+		beside(callsGroup, "identity, callers, limits, breaker, deadline, stream workers", "bare", 0, "the guarded server has grpc.NumStreamWorkers and the bare one has not: what the option gives back; "+bothEnds),
 		beside(callsGroup, "and protovalidate", "bare, a transfer", 0.93, "seven rules, one of them CEL; "+bothEnds),
 		beside(callsGroup, "and best-effort records", "bare, a transfer", 0, "the server's records go to a journal, the client's are discarded; "+bothEnds),
 		beside(callsGroup, "spans at both ends, not sampled, best-effort records", "bare, a transfer", 0.85, "the bare side has no spans; both ends of ours do, without metrics, and the server's records go to a journal; "+bothEnds),

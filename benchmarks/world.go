@@ -133,7 +133,7 @@ func (w *world) bare(opts ...grpc.ServerOption) (benchv1.TransferServiceClient, 
 	return w.serve(w.caller, append(opts, w.bareServer())...)
 }
 
-// streamWorkers is as many goroutines for calls to run on as a guard gives its server.
+// streamWorkers has calls run on goroutines that are kept. It is no default of a guard: see docs/decisions/0011.
 func streamWorkers() grpc.ServerOption {
 	return grpc.NumStreamWorkers(uint32(32 * runtime.GOMAXPROCS(0)))
 }
@@ -172,6 +172,8 @@ type both struct {
 	// sink is the server's, and clientSink the client's; nil is audit.Discard.
 	sink, clientSink audit.Sink
 	options          []interceptors.Option
+	// server has what the server is given besides.
+	server []grpc.ServerOption
 }
 
 // guardedBoth is a guarded server that enforces all there is, and a guarded client.
@@ -190,7 +192,7 @@ func (w *world) guardedBoth(how both) (benchv1.TransferServiceClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := w.listen(guard.ServerOptions()...)
+	address, err := w.listen(append(guard.ServerOptions(), how.server...)...)
 	if err != nil {
 		return nil, err
 	}

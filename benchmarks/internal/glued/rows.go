@@ -3,11 +3,8 @@ package glued
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"time"
-
-	"google.golang.org/grpc"
 
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
 )
@@ -21,19 +18,13 @@ type compared struct {
 	log   io.Writer
 	goal  float64
 	note  string
-	// workers gives the servers of the bare and the glued side the goroutines for calls that a guarded one has.
-	workers bool
 }
 
-// plainServers is part of a note.
-const plainServers = "; a guarded server has 32 goroutines a processor for calls to run on (grpc.NumStreamWorkers), the others have gRPC's default, none"
-
 var comparisons = []compared{
-	{level: Controls, goal: 3, note: "no records: ours go to audit.Discard, theirs has no access log" + plainServers},
-	{level: Controls, note: "no records; the other servers are given the 32 goroutines a processor for calls that a guarded one has by itself", workers: true},
-	{level: WithValidation, goal: 3, note: "no records; theirs validates with protovalidate behind its middleware, ours with the guard's validator, which says the same (see validation), and the response at the client as well" + plainServers},
-	{level: WithTracing, goal: 2, note: "no records; client and server of both make spans: ours by a stage of the guard, theirs by otelgrpc's stats handlers; a sampler that never samples, W3C trace context, no metrics on either side" + plainServers},
-	{level: WithValidation, log: io.Discard, goal: 3, note: "a line of JSON a call from each side, to io.Discard: ours grpcguard's records, theirs slog through go-grpc-middleware's logging" + plainServers},
+	{level: Controls, goal: 3, note: "no records: ours go to audit.Discard, theirs has no access log"},
+	{level: WithValidation, goal: 3, note: "no records; theirs validates with protovalidate behind its middleware, ours with the guard's validator, which says the same (see validation), and the response at the client as well"},
+	{level: WithTracing, goal: 2, note: "no records; client and server of both make spans: ours by a stage of the guard, theirs by otelgrpc's stats handlers; a sampler that never samples, W3C trace context, no metrics on either side"},
+	{level: WithValidation, log: io.Discard, goal: 3, note: "a line of JSON a call from each side, to io.Discard: ours grpcguard's records, theirs slog through go-grpc-middleware's logging"},
 }
 
 // Rows measures what the controls add to a bare call: grpcguard's beside those of a [Stack], at each [Level]. All sides have a deadline of
@@ -61,11 +52,7 @@ func Rows(quick bool) ([]row.Row, error) {
 
 // compare measures the three sides of c.
 func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, error) {
-	var more []grpc.ServerOption
-	if c.workers {
-		more = append(more, grpc.NumStreamWorkers(uint32(32*runtime.GOMAXPROCS(0))))
-	}
-	bare, err := w.Bare(false, more...)
+	bare, err := w.Bare(false)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +60,7 @@ func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, 
 	if err != nil {
 		return nil, err
 	}
-	stack, err := w.Glued(false, c.level, c.log, more...)
+	stack, err := w.Glued(false, c.level, c.log)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +72,6 @@ func (w *World) compare(c compared, rounds int, turn time.Duration) ([]row.Row, 
 	name := c.level.String()
 	if c.log != nil {
 		name += ", with records"
-	}
-	if c.workers {
-		name += ", all servers with goroutines for calls"
 	}
 	rows := []row.Row{
 		added("CPU that a call has more than a bare one: "+name, m[0].CPU, m[1].CPU, m[2].CPU),

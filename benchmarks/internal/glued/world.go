@@ -118,12 +118,11 @@ func (w *World) who(stranger bool) *authority.Workload {
 }
 
 // Bare has mutual TLS and nothing else. A client that is not a stranger is the caller who is listed.
-// The server has what more it is told.
-func (w *World) Bare(stranger bool, more ...grpc.ServerOption) (benchv1.TransferServiceClient, error) {
+func (w *World) Bare(stranger bool) (benchv1.TransferServiceClient, error) {
 	who := w.who(stranger)
 	client := credentials.NewTLS(tlsconfig.MTLSClientConfig(who, who, tlsconfig.AuthorizeID(w.server.ID())))
 	server := credentials.NewTLS(tlsconfig.MTLSServerConfig(w.server, w.server, tlsconfig.AuthorizeAny()))
-	return w.serve(append(more, grpc.Creds(server)), []grpc.DialOption{grpc.WithTransportCredentials(client)})
+	return w.serve([]grpc.ServerOption{grpc.Creds(server)}, []grpc.DialOption{grpc.WithTransportCredentials(client)})
 }
 
 // Guarded has grpcguard on both sides, with tracing from the level that has it. It validates at all levels what has rules. Records go to
