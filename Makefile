@@ -47,10 +47,10 @@ faults: ## failing disks (strace makes them), and a journal and a bank that are 
 	JOURNAL_FAULTS=1 JOURNAL_KILLS=1000 go test ./interceptors/audit/journal -run 'TestInjected|TestKill' -count 1 -timeout 60m
 	GRPCGUARD_KILLS=1000 go test ./interceptors -run TestAKilledBank -count 1 -timeout 60m
 
-bench: redis ## the perf suite beside its peers: minutes, and benchmarks/report/report.md; ARGS="-only calls,streams" for less
+bench: redis ## the perf suite beside its peers: a quarter of an hour, and benchmarks/report/report.md; ARGS="-only calls,streams" for less
 	cd benchmarks && go run . $(ARGS)
 
-bench-quick: redis ## the same in about a minute, noisier
+bench-quick: redis ## the same in two minutes, noisier
 	cd benchmarks && go run . -quick $(ARGS)
 
 profile: ## profiles of our side of a row, ROW="a part of its name", for go tool pprof
