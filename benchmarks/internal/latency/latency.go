@@ -19,8 +19,8 @@ const share = 0.7
 
 // Figures are what was measured: of both sides a result a round, under the same arrivals.
 type Figures struct {
-	// Capacity is what a bare server answers to 64 callers who make one call after the other, in calls a second, and Rate at how many a
-	// second calls then came to either side.
+	// Capacity is how many calls a second the generator and a bare server reach together, and Rate at how many a second calls then came to
+	// either side.
 	Capacity, Rate float64
 	Bare, Guarded  []*openloop.Result
 }
@@ -52,7 +52,10 @@ func measure(rounds int, long, turn time.Duration) (*Figures, error) {
 	if err != nil {
 		return nil, fmt.Errorf("latency: %w", err)
 	}
-	f := &Figures{Capacity: 1e9 / row.Median(closed[0].Wall)}
+	f := &Figures{}
+	if f.Capacity, err = capacity(bare, 1e9/row.Median(closed[0].Wall), turn); err != nil {
+		return nil, fmt.Errorf("latency: %w", err)
+	}
 	f.Rate = share * f.Capacity
 	sides := []struct {
 		client benchv1.TransferServiceClient
@@ -78,4 +81,22 @@ func measure(rounds int, long, turn time.Duration) (*Figures, error) {
 		}
 	}
 	return f, nil
+}
+
+// capacity is how many calls a second the generator and a server reach together: all calls come at once, and how many a second are answered is
+// measured. About is what callers who wait for their answers reach; the generator, which shares the processors, leaves less.
+func capacity(c benchv1.TransferServiceClient, about float64, turn time.Duration) (float64, error) {
+	const times = 20
+	var reached []float64
+	for range 3 {
+		r, err := openloop.Run(context.Background(), openloop.Load{Rate: times * about, Duration: turn / times}, func(context.Context) error {
+			_, err := glued.TransferPlain(c)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		reached = append(reached, float64(r.Calls)/r.Took.Seconds())
+	}
+	return row.Median(reached), nil
 }

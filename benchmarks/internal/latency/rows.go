@@ -16,7 +16,7 @@ var percentiles = []struct{ p, goal float64 }{{50, 0}, {90, 0}, {99, 1 / 1.1}, {
 
 // Rows returns a row for each percentile, in microseconds.
 func (f *Figures) Rows() []row.Row {
-	note := fmt.Sprintf("Poisson arrivals at %.0f calls a second, %.0f%% of the %.0f that 64 callers of a bare server had; from the intended start; "+
+	note := fmt.Sprintf("Poisson arrivals at %.0f calls a second, %.0f%% of the %.0f that the generator and a bare server reach together; from the intended start; "+
 		"one connection; the generator shares the processors with clients and servers, and its median lag at the start of a call, which is within the "+
 		"latency, was %.0f µs bare and %.0f µs guarded", f.Rate, 100*f.Rate/f.Capacity, f.Capacity, row.Median(lags(f.Bare)), row.Median(lags(f.Guarded)))
 	var rows []row.Row

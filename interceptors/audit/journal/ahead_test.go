@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // While a journal is open, zeros follow its last record, and what reads it passes over them. A journal that was closed has none.
@@ -179,4 +181,52 @@ func TestNoRoomForZeros(t *testing.T) {
 	mustClose(t, j)
 	checkRecords(t, dir, 0, 50)
 	mustVerify(t, dir, VerifyOptions{})
+}
+
+// Who verifies a journal that is open may be slower than those who write to it: what was read ahead as zeros has records by then.
+func TestVerifyingAnOpenJournalSlowly(t *testing.T) {
+	t.Parallel()
+	for _, meanwhile := range []int{400 << 10, 5 << 20} {
+		opts := options()
+		opts.SegmentBytes, opts.CheckpointEvery = 256<<20, 20*time.Millisecond
+		dir := t.TempDir()
+		j := mustOpen(t, dir, opts)
+		fill(t, j, 10)
+		check(t, j.WaitCheckpoint(t.Context(), 10))
+		_, verifier := keys(origin)
+		once := sync.OnceFunc(func() {
+			record := strings.Repeat("y", 60_000)
+			for n := 0; n < meanwhile; n += len(record) {
+				mustAppend(t, j, record)
+			}
+		})
+		r, err := Verify(t.Context(), dir, verifier, VerifyOptions{Each: func(Record) error { once(); return nil }})
+		if err != nil || r.Torn {
+			t.Errorf("%d bytes meanwhile: torn %v, %v", meanwhile, r.Torn, err)
+		}
+		mustClose(t, j)
+	}
+}
+
+// A write that ends just where the zeros did would give a segment that was cut its size back.
+func TestACutSegmentIsNoticedBeforeAWriteHidesIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := mustOpen(t, dir, options())
+	fill(t, j, 50)
+	for j.segment.size-j.segment.end > 100_000 {
+		mustAppend(t, j, strings.Repeat("z", 60_000))
+	}
+	if j.segment.size-j.segment.end-blockSize-frameSize > MaxRecord {
+		mustAppend(t, j, strings.Repeat("z", 40_000))
+	}
+	gap := j.segment.size - j.segment.end - blockSize - frameSize
+	check(t, j.WaitCheckpoint(t.Context(), j.Size()))
+	check(t, os.Truncate(lastSegment(t, dir), 5000))
+	if _, err := j.Append(t.Context(), make([]byte, gap)); !errors.Is(err, ErrTampered) {
+		t.Errorf("a record of %d bytes: %v, want ErrTampered", gap, err)
+	}
+	if err := j.Close(); !errors.Is(err, ErrTampered) {
+		t.Errorf("closing: %v, want ErrTampered", err)
+	}
 }

@@ -155,11 +155,9 @@ func (j *Journal) extend(data []byte, zeros int64) error {
 	s := j.segment
 	end := s.end + int64(len(data))
 	grows := end > s.size
-	if grows {
-		// Writing would hide that it was truncated, or written to by others.
-		if err := s.check(); err != nil {
-			return err
-		}
+	// Writing could hide that it was truncated.
+	if err := s.check(); err != nil {
+		return err
 	}
 	if _, err := j.opts.write(s.file, data, s.end); err != nil {
 		if noRoom(err) {

@@ -109,10 +109,31 @@ func (s *scanner) corrupt(at int64, record uint64, reason string) error {
 	return &CorruptError{File: s.path, Offset: s.offset + at, Record: record, Reason: reason}
 }
 
+// looks is how often the end is looked at before it is believed to be what it seems.
+const looks = 4
+
 // block reads the next block and checks it. Blocks that end before record from are passed over unread, with a nil body. At the end
 // of the file, or where only zeros follow, the error is io.EOF; anything that is no whole block is a CorruptError, and offset stays at
 // its beginning. The body is valid until the next call, and there must be none after the end.
+//
+// What was read ahead can be older than what lies behind it, where the journal is open elsewhere: so whatever looks like zeros or damage
+// is read once more.
 func (s *scanner) block(from uint64) (h block, body []byte, err error) {
+	for try := 1; ; try++ {
+		h, body, err = s.read(from)
+		if err == nil || try == looks || errors.Is(err, io.EOF) && (!s.zeros || try > 1) {
+			return h, body, err
+		}
+		if _, err := s.file.Seek(s.offset, io.SeekStart); err != nil {
+			return block{}, nil, fmt.Errorf("journal: %w", err)
+		}
+		s.in.Reset(s.file)
+		s.zeros = false
+	}
+}
+
+// read is block for what was read ahead.
+func (s *scanner) read(from uint64) (h block, body []byte, err error) {
 	var head [blockSize]byte
 	n, err := io.ReadFull(s.in, head[:])
 	switch {
