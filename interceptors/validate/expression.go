@@ -17,6 +17,9 @@ type expression func(protoreflect.Message) bool
 // parseExpression returns source as an expression; nil if it is more than comparisons of the fields of t with each other and with constants,
 // put together by and, or and not. None of these can fail, so their order does not matter.
 func parseExpression(t protoreflect.MessageDescriptor, source string) expression {
+	if hidesThis(t.ParentFile(), make(map[string]bool)) {
+		return nil
+	}
 	p, err := parser.NewParser(parser.Macros(parser.AllMacros...))
 	if err != nil {
 		return nil
@@ -147,4 +150,22 @@ func operand[T any](t protoreflect.MessageDescriptor, e ast.Expr, of celType[T])
 	default: // more than an operand
 	}
 	return nil
+}
+
+// hidesThis reports whether an enum of a file, or of one that it imports, is called "this", without a package: CEL then takes this.x for a value of
+// that enum and not for the message's field x.
+func hidesThis(file protoreflect.FileDescriptor, seen map[string]bool) bool {
+	if seen[file.Path()] {
+		return false
+	}
+	seen[file.Path()] = true
+	if file.Package() == "" && file.Enums().ByName("this") != nil {
+		return true
+	}
+	for i := range file.Imports().Len() {
+		if hidesThis(file.Imports().Get(i).FileDescriptor, seen) {
+			return true
+		}
+	}
+	return false
 }

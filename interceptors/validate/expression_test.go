@@ -8,7 +8,9 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // comparable is a message type with two fields of each type that can be compared, and an expression on the message, which is the type's
@@ -91,4 +93,36 @@ func FuzzExpressions(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) { compareExpression(t, seed) })
+}
+
+// CEL takes "this" for an enum of that name, where there is one, and not for the message.
+func TestAnEnumThatIsCalledThis(t *testing.T) {
+	t.Parallel()
+	enum := &descriptorpb.EnumDescriptorProto{Name: new("this"), Value: []*descriptorpb.EnumValueDescriptorProto{{Name: new("x"), Number: new(int32(0))}}}
+	m := &descriptorpb.DescriptorProto{Name: new("T"), Options: &descriptorpb.MessageOptions{}, Field: []*descriptorpb.FieldDescriptorProto{{
+		Name: new("x"), Number: new(int32(1)), Type: descriptorpb.FieldDescriptorProto_TYPE_INT64.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+	}}}
+	proto.SetExtension(m.Options, validatepb.E_Message, &validatepb.MessageRules{Cel: []*validatepb.Rule{{Id: new("r"), Expression: new("this.x == 1")}}})
+	made, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: new("this.proto"), Syntax: new("proto3"), EnumType: []*descriptorpb.EnumDescriptorProto{enum}, MessageType: []*descriptorpb.DescriptorProto{m},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := made.Messages().Get(0)
+	ours, err := New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stock, err := protovalidate.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for x := range int64(2) {
+		of := dynamicpb.NewMessage(d)
+		of.Set(d.Fields().Get(0), protoreflect.ValueOfInt64(x))
+		if got, want := ours.Check(of) == nil, stock.Validate(of) == nil; got != want {
+			t.Errorf("x is %d: valid %v, and by protovalidate %v", x, got, want)
+		}
+	}
 }

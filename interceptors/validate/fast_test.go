@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"errors"
 	"testing"
 
 	validatepb "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -144,5 +145,25 @@ func TestARuleThatCannotBeCompiledIsFoundBehindOneThatIsBroken(t *testing.T) {
 		field { name: "b" number: 2 type: TYPE_STRING options { [buf.validate.field] { cel { id: "bad" expression: "this ==" } } } }`))
 	if err == nil {
 		t.Error("no error")
+	}
+}
+
+// What is done to one answer does not show in the next.
+func TestAnswersAreTheCallersOwn(t *testing.T) {
+	t.Parallel()
+	d := typeOf(t, `field { name: "f" number: 1 type: TYPE_STRING options { [buf.validate.field] { string { min_len: 1 } } } }`)
+	v, err := New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "f: must be at least 1 characters [string.min_len]"
+	for range 2 {
+		var broken *Violations
+		if err := v.Check(dynamicpb.NewMessage(d)); !errors.As(err, &broken) || err.Error() != want {
+			t.Fatalf("got %v, want %s", err, want)
+		}
+		for _, e := range broken.Proto.GetViolations()[0].GetField().GetElements() {
+			e.FieldName = new("changed")
+		}
 	}
 }

@@ -148,10 +148,11 @@ func withoutKeys(path *validatepb.FieldPath) *validatepb.FieldPath {
 	}
 	out := &validatepb.FieldPath{}
 	for _, e := range path.GetElements()[:min(len(path.GetElements()), maxElements)] {
+		// What protovalidate returns it shares among all its answers, and a caller may do with this one as it likes.
+		e = proto.CloneOf(e)
 		switch e.GetSubscript().(type) {
 		case nil, *validatepb.FieldPathElement_Index:
 		default:
-			e = proto.CloneOf(e)
 			e.Subscript = nil
 		}
 		out.Elements = append(out.Elements, e)
