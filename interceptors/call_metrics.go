@@ -73,7 +73,7 @@ func (d durations) record(ctx context.Context, m *measured, code codes.Code, sec
 		if d.failed(code) {
 			attributes = append(attributes, semconv.ErrorTypeKey.String(statusName(code)))
 		}
-		made := metric.MeasurementOption(metric.WithAttributeSet(attribute.NewSet(attributes...)))
+		made := metric.WithAttributeSet(attribute.NewSet(attributes...))
 		slot.Store(&made)
 		of = &made
 	}

@@ -87,7 +87,7 @@ func (s *traceStage) start(ctx context.Context, c *chain.Call, more ...trace.Spa
 		options = slices.Concat(options, more)
 	}
 	// A sampler knows the method by the span's name. Attributes come later, and only if there is somebody to read them.
-	ctx, c.Span = s.tracer.Start(ctx, s.of(c).span, options...)
+	ctx, c.Span = s.tracer.Start(ctx, s.of(c).span, options...) //nolint:spancheck // End ends it.
 	return ctx
 }
 

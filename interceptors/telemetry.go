@@ -26,7 +26,7 @@ type Telemetry struct {
 
 func (t Telemetry) server(c *serverConfig) error { c.telemetry = t; return nil }
 
-func (t Telemetry) client(c *clientConfig) error { c.telemetry = t; return nil } //nolint:unparam // Other options can fail.
+func (t Telemetry) client(c *clientConfig) error { c.telemetry = t; return nil }
 
 // settled returns t with its defaults filled in.
 func (t Telemetry) settled() Telemetry {

@@ -81,7 +81,7 @@ type Call struct {
 	received, sent passed
 	stream         grpc.ServerTransportStream // set before state is stateTaken, and read only then
 	withheld       *withheld                  // nil where nothing is
-	given          context.Context            // nil where it is the Call; see SetContext
+	given          context.Context            //nolint:containedctx // nil where it is the Call; see SetContext
 	unwatch        func() bool
 	before         *Call // another call that no interceptor has taken; see unread
 	cancel         context.CancelFunc
@@ -170,11 +170,12 @@ func (c *Call) letGo() {
 
 // Result is how a call ended.
 type Result struct {
+	// Why is never nil once the call has ended.
+	*Why
+
 	Outcome  audit.Outcome
 	Code     codes.Code
 	Duration time.Duration
-	// Why is never nil once the call has ended.
-	*Why
 }
 
 // Why says what went wrong; Stage is empty where grpcguard refused nothing.
@@ -327,7 +328,7 @@ func (c *Call) concludeUnread(err error) bool {
 		}
 		return true
 	}
-	c.Result = Result{audit.OutcomeUnread, transportCode(err), time.Since(c.Start), &Why{Detail: "ended before the guard's interceptor"}}
+	c.Result = Result{&Why{Detail: "ended before the guard's interceptor"}, audit.OutcomeUnread, transportCode(err), time.Since(c.Start)}
 	if err != nil {
 		c.Result.Detail += ": " + err.Error()
 	}

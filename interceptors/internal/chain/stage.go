@@ -109,7 +109,7 @@ func (s *stages) runBegin(ctx context.Context, c *Call) (context.Context, *Refus
 		if r := b.hook.Begin(ctx, c); r != nil {
 			return c.under(ctx), c.refuse(b.name, r)
 		}
-		ctx = c.under(ctx)
+		ctx = c.under(ctx) //nolint:fatcontext // A hook makes its context below the one that it was given.
 	}
 	return ctx, nil
 }
