@@ -8,41 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	benchv1 "github.com/grpcguard/grpcguard/benchmarks/bench/v1"
 )
-
-// service answers all that is asked, and does nothing.
-type service struct {
-	benchv1.UnimplementedTransferServiceServer
-}
-
-func (service) Transfer(context.Context, *benchv1.TransferRequest) (*benchv1.TransferResponse, error) {
-	return &benchv1.TransferResponse{Entry: "4711"}, nil
-}
-
-func (service) TransferPlain(context.Context, *benchv1.TransferPlainRequest) (*benchv1.TransferPlainResponse, error) {
-	return &benchv1.TransferPlainResponse{Entry: "4711"}, nil
-}
-
-func (service) Pay(context.Context, *benchv1.PayRequest) (*benchv1.PayResponse, error) {
-	return &benchv1.PayResponse{Entry: "4711"}, nil
-}
-
-func (service) TransferMany(stream grpc.BidiStreamingServer[benchv1.TransferManyRequest, benchv1.TransferManyResponse]) error {
-	for {
-		if _, err := stream.Recv(); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := stream.Send(&benchv1.TransferManyResponse{Entry: "4711"}); err != nil {
-			return err
-		}
-	}
-}
 
 // call is how the service is called. What is called with is the same for every side.
 type call func(context.Context, benchv1.TransferServiceClient) (proto.Message, error)

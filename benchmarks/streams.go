@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
-	"github.com/grpcguard/grpcguard/interceptors"
 )
 
 // steps are how often something is done in one operation, where a slope says what one more costs.
@@ -15,15 +14,7 @@ var steps = []float64{1, 101, 201}
 
 // streams are bidirectional streams beside bare ones: whole ones, and what a message more costs.
 func (b *bench) streams() ([]contest, error) {
-	w, err := b.newWorld()
-	if err != nil {
-		return nil, err
-	}
-	bare, err := w.bare()
-	if err != nil {
-		return nil, err
-	}
-	guarded, err := w.guardedBoth(both{options: []interceptors.Option{off}})
+	bare, guarded, err := b.bareAndGuarded()
 	if err != nil {
 		return nil, err
 	}

@@ -7,20 +7,11 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/grpcguard/grpcguard/benchmarks/internal/row"
-	"github.com/grpcguard/grpcguard/interceptors"
 )
 
 // throughput is calls a second of 1, 64 and 512 callers, with one connection a side.
 func (b *bench) throughput() ([]contest, error) {
-	w, err := b.newWorld()
-	if err != nil {
-		return nil, err
-	}
-	bare, err := w.bare()
-	if err != nil {
-		return nil, err
-	}
-	guarded, err := w.guardedBoth(both{options: []interceptors.Option{off}})
+	bare, guarded, err := b.bareAndGuarded()
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	benchv1 "github.com/grpcguard/grpcguard/benchmarks/bench/v1"
+	"github.com/grpcguard/grpcguard/benchmarks/internal/service"
 	"github.com/grpcguard/grpcguard/identity/authority"
 	"github.com/grpcguard/grpcguard/interceptors"
 	"github.com/grpcguard/grpcguard/interceptors/audit"
@@ -89,7 +90,7 @@ func (w *world) atEnd(end func() error) { w.ends = append(w.ends, end) }
 // listen starts a server and returns its address.
 func (w *world) listen(opts ...grpc.ServerOption) (string, error) {
 	srv := grpc.NewServer(opts...)
-	benchv1.RegisterTransferServiceServer(srv, service{})
+	benchv1.RegisterTransferServiceServer(srv, service.Server{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -201,4 +202,17 @@ func (w *world) guardedBoth(how both) (benchv1.TransferServiceClient, error) {
 		return nil, err
 	}
 	return w.dial(address, opts...)
+}
+
+// bareAndGuarded is a bare side and one that is guarded at both ends, in a world that ends with the subject.
+func (b *bench) bareAndGuarded() (bare, guarded benchv1.TransferServiceClient, err error) {
+	w, err := b.newWorld()
+	if err != nil {
+		return nil, nil, err
+	}
+	if bare, err = w.bare(); err != nil {
+		return nil, nil, err
+	}
+	guarded, err = w.guardedBoth(both{options: []interceptors.Option{off}})
+	return bare, guarded, err
 }

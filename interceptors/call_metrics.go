@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -10,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/rpcconv"
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 
 	"github.com/grpcguard/grpcguard/interceptors/audit"
@@ -59,19 +59,19 @@ const otherMethod = "_OTHER"
 
 func newMeasured(method string) *measured { return &measured{name: strings.TrimPrefix(method, "/")} }
 
-func (d durations) record(ctx context.Context, m *measured, code codes.Code, seconds float64) {
+func (d durations) record(ctx context.Context, m *measured, c codes.Code, seconds float64) {
 	if !d.Enabled(ctx) {
 		return
 	}
-	if int(code) >= len(m.byCode) {
-		code = codes.Unknown // A handler can make up codes, and as many of them as it likes.
+	if int(c) >= len(m.byCode) {
+		c = codes.Unknown // A handler can make up codes, and as many of them as it likes.
 	}
-	slot := &m.byCode[code]
+	slot := &m.byCode[c]
 	of := slot.Load()
 	if of == nil {
-		attributes := []attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(m.name), semconv.RPCResponseStatusCode(statusName(code))}
-		if d.failed(code) {
-			attributes = append(attributes, semconv.ErrorTypeKey.String(statusName(code)))
+		attributes := []attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.RPCMethod(m.name), semconv.RPCResponseStatusCode(statusName(c))}
+		if d.failed(c) {
+			attributes = append(attributes, semconv.ErrorTypeKey.String(statusName(c)))
 		}
 		made := metric.WithAttributeSet(attribute.NewSet(attributes...))
 		slot.Store(&made)
@@ -80,15 +80,5 @@ func (d durations) record(ctx context.Context, m *measured, code codes.Code, sec
 	d.Record(ctx, seconds, *of)
 }
 
-// statusName is a status as the conventions write it.
-func statusName(c codes.Code) string {
-	names := [...]string{
-		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-		"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
-		"UNAUTHENTICATED",
-	}
-	if int(c) < len(names) {
-		return names[c]
-	}
-	return "CODE(" + strconv.FormatUint(uint64(c), 10) + ")"
-}
+// statusName is a status as the conventions write it, which is as google.rpc does.
+func statusName(c codes.Code) string { return code.Code(c).String() }

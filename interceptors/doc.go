@@ -2,7 +2,7 @@
 // for those that it calls.
 //
 // A server needs three things: a compiled policy, a source of its own X509-SVID, and a sink for records. Its ServerOptions are
-// transport credentials, interceptors for unary calls and streams, a tap, which belong together; what is
+// transport credentials, interceptors for unary calls and streams, and a tap, which belong together; what is
 // given to grpc.NewServer after them can take their place, and interceptors given to it before them run outside of them.
 //
 // Serve with grpc.Server.Serve. Through ServeHTTP gRPC knows no tap and no identity, and every call is refused.

@@ -118,10 +118,12 @@ func (c *compiler) compileMethod(full string, d protoreflect.MethodDescriptor, m
 
 // shareSettings returns settings that equal s, the same for all methods.
 func (c *compiler) shareSettings(s settings) *settings {
-	if c.settings[s] == nil {
-		c.settings[s] = &s
+	shared := c.settings[s]
+	if shared == nil {
+		shared = &s
+		c.settings[s] = shared
 	}
-	return c.settings[s]
+	return shared
 }
 
 // controls is what else the rule says, for the policy's hash.

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	benchv1 "github.com/grpcguard/grpcguard/benchmarks/bench/v1"
+	"github.com/grpcguard/grpcguard/benchmarks/internal/service"
 	"github.com/grpcguard/grpcguard/identity/authority"
 	"github.com/grpcguard/grpcguard/interceptors"
 	"github.com/grpcguard/grpcguard/interceptors/audit"
@@ -80,21 +81,9 @@ func (w *World) Close() {
 	}
 }
 
-type service struct {
-	benchv1.UnimplementedTransferServiceServer
-}
-
-func (service) Transfer(context.Context, *benchv1.TransferRequest) (*benchv1.TransferResponse, error) {
-	return &benchv1.TransferResponse{Entry: "4711"}, nil
-}
-
-func (service) TransferPlain(context.Context, *benchv1.TransferPlainRequest) (*benchv1.TransferPlainResponse, error) {
-	return &benchv1.TransferPlainResponse{Entry: "4711"}, nil
-}
-
 func (w *World) serve(server []grpc.ServerOption, client []grpc.DialOption) (benchv1.TransferServiceClient, error) {
 	srv := grpc.NewServer(server...)
-	benchv1.RegisterTransferServiceServer(srv, service{})
+	benchv1.RegisterTransferServiceServer(srv, service.Server{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err

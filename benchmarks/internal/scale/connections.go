@@ -14,17 +14,9 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	benchv1 "github.com/grpcguard/grpcguard/benchmarks/bench/v1"
+	"github.com/grpcguard/grpcguard/benchmarks/internal/service"
 	"github.com/grpcguard/grpcguard/policy"
 )
-
-// service answers as soon as it is asked.
-type service struct {
-	benchv1.UnimplementedTransferServiceServer
-}
-
-func (service) TransferPlain(context.Context, *benchv1.TransferPlainRequest) (*benchv1.TransferPlainResponse, error) {
-	return &benchv1.TransferPlainResponse{Entry: "4711"}, nil
-}
 
 // server is a server under measurement, by its name and by the options that make it.
 type server struct {
@@ -76,7 +68,7 @@ func (w *world) perConnection(s server, n int) (float64, error) {
 		return 0, err
 	}
 	srv := grpc.NewServer(opts...)
-	benchv1.RegisterTransferServiceServer(srv, service{})
+	benchv1.RegisterTransferServiceServer(srv, service.Server{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, fmt.Errorf("scale: %w", err)

@@ -18,25 +18,28 @@ type Client struct {
 	onError func(error)
 }
 
-// NewClient returns a chain of stages, outermost first, for connections that are pinned to callee, and for the methods of a policy and all others. Errors of End hooks whose
-// call has ended with an error already go to onError.
+// NewClient returns a chain of stages, outermost first, for connections that are pinned to callee, and for the methods of a policy and all
+// others. Errors of End hooks whose call has ended with an error already go to onError.
 func NewClient(p *policy.Policy, callee string, onError func(error), all ...Stage) *Client {
 	return &Client{plan: newPlan(p, all), callee: callee, onError: onError}
 }
 
-// start makes the Call and runs the hooks that come before the first message.
-// The context that it returns is what the rest of the call has.
-func (cl *Client) start(ctx context.Context, method string, kind Kind) (*Call, context.Context, *Refusal) {
+// meet makes the Call.
+func (cl *Client) meet(ctx context.Context, method string, kind Kind) *Call {
 	out := &outboundCall{outbound: Outbound{Callee: cl.callee}}
 	c := &out.Call
 	c.Outbound = &out.outbound
 	c.Context, c.Method, c.Start, c.Kind = ctx, method, time.Now(), kind
 	c.Rule, c.stages = cl.plan.of(method)
+	return c
+}
+
+// start runs the hooks that come before the first message, and returns the context that the rest of the call has.
+func (c *Call) start() (context.Context, *Refusal) {
 	if r := c.stages.runAdmit(c); r != nil {
-		return c, c, r
+		return c, r
 	}
-	ctx, r := c.stages.runBegin(c, c)
-	return c, ctx, r
+	return c.stages.runBegin(c, c)
 }
 
 // finish ends a call, and withholds a good answer that cannot be recorded.
@@ -59,11 +62,7 @@ func (cl *Client) finish(c *Call, err error, p *panicked) error {
 
 // Unary is the client's unary interceptor.
 func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
-	c, ctx, r := cl.start(ctx, method, KindUnary)
-	sent := c.message(req)
-	if r == nil {
-		r = c.stages.runSend(ctx, c, sent)
-	}
+	c := cl.meet(ctx, method, KindUnary)
 	returned := false
 	defer func() {
 		var p *panicked
@@ -80,6 +79,11 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 			c.message(reply).clear()
 		}
 	}()
+	ctx, r := c.start()
+	sent := c.message(req)
+	if r == nil {
+		r = c.stages.runSend(ctx, c, sent)
+	}
 	if r != nil {
 		returned = true
 		return r.err
@@ -100,25 +104,34 @@ func (cl *Client) Unary(ctx context.Context, method string, req, reply any, cc *
 }
 
 // Stream is the client's stream interceptor, for all three kinds of stream.
-func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) { //nolint:ireturn // gRPC's interface.
+func (cl *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (cs grpc.ClientStream, err error) { //nolint:ireturn // gRPC's interface.
 	// The stream is ours to cancel, so that a message that is refused ends it at the other side too.
 	ctx, cancel := context.WithCancel(ctx)
-	c, ctx, r := cl.start(ctx, method, kindOf(desc.ClientStreams, desc.ServerStreams))
-	if inner := c.cancel; inner != nil {
-		c.cancel = func() { inner(); cancel() }
-	} else {
-		c.cancel = cancel
-	}
+	c := cl.meet(ctx, method, kindOf(desc.ClientStreams, desc.ServerStreams))
+	c.cancel = cancel
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		// As in Unary: the panic is the program's own, and is recorded.
+		p := &panicked{value: recover(), stack: debug.Stack()}
+		cs, err = nil, cl.finish(c, nil, p)
+		if p.value != nil {
+			panic(p.value)
+		}
+	}()
+	ctx, r := c.start()
 	if r != nil {
+		returned = true
 		return nil, cl.finish(c, r.err, nil)
 	}
-	var cs grpc.ClientStream
-	var err error
 	if i := c.instead(); i != nil {
 		cs, err = i.stream(ctx, desc)
 	} else {
 		cs, err = open(ctx, desc, cc, method, opts...)
 	}
+	returned = true
 	if err != nil {
 		return nil, cl.finish(c, err, nil)
 	}

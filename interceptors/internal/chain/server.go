@@ -29,8 +29,8 @@ type Server struct {
 	behind  behind
 }
 
-// NewServer returns a chain of stages, outermost first, for the methods of a policy and all others. Errors of End hooks whose call is over already, so that no answer can
-// be withheld for them, go to onError.
+// NewServer returns a chain of stages, outermost first, for the methods of a policy and all others. Errors of End hooks whose call is
+// over already, so that no answer can be withheld for them, go to onError.
 func NewServer(p *policy.Policy, onError func(error), all ...Stage) *Server {
 	s := &Server{plan: newPlan(p, all), onError: onError, allDone: make(chan struct{}, 1)}
 	s.unread = newUnread(func(c *Call) { s.watch(c) })
