@@ -48,11 +48,11 @@ func (j *Journal) ripen() {
 	}
 }
 
-// ripe reports whether the batch that is filled should be committed now: somebody waits for it, it has waited long enough, or it is large. It is
-// called under mu.
+// ripe reports whether the batch that is filled should be committed now: somebody waits for it, it has waited long enough, or it is so large
+// that the next record might find no room. It is called under mu.
 func (j *Journal) ripe() bool {
 	b := j.fill
-	return b.count > b.offered || b.due || len(b.buf) > j.opts.BatchBytes/2
+	return b.count > b.offered || b.due || len(b.buf) > min(j.opts.BatchBytes/2, j.opts.BatchBytes-frameSize-MaxRecord)
 }
 
 // Ready returns nil if a record would be taken, or why none would: ErrFailed, ErrClosed or ErrFull. It says nothing of whether there
